@@ -1,0 +1,1 @@
+"""Chat models in the roles of the loop."""

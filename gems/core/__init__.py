@@ -1,0 +1,1 @@
+"""The vocabulary every other package shares: state, context, settings, ports, reply models, errors."""

@@ -1,0 +1,103 @@
+"""What a run is told from outside: its input, its options, and what it answers. The forms of Studio are drawn from these.
+
+Never a path, a URL or a key: those are settings of the machine. Context values are copied into checkpoint metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from typing_extensions import TypedDict
+
+from gems.core.errors import GemsConfigError
+from gems.core.state import Mode, Status, StopReason
+
+MAX_PROMPT: Final = 20_000
+"""Longest prompt, in characters."""
+MIN_SIDE: Final = 64
+MAX_SIDE: Final = 4096
+
+
+class GemsInput(BaseModel):
+    """The input of one invocation. An empty prompt on a thread with a trajectory continues it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    prompt: str = Field(
+        default="",
+        title="Prompt",
+        description="What to draw. Leave empty to continue a finished thread with a raised limit.",
+        max_length=MAX_PROMPT,
+        examples=["three red apples to the left of a blue vase"],
+    )
+
+
+class GemsContext(BaseModel):
+    """Options of a run. What is left out comes from the profile."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    profile: str | None = Field(default=None, title="Profile", description="A named set of models, e.g. sketch.")
+    mode: Mode | None = Field(default=None, title="Mode", description="gems, or the paper's own loop.")
+    max_rounds: int | None = Field(default=None, ge=1, le=100, title="Rounds", description="Most rounds of drawing.")
+    patience: int | None = Field(
+        default=None, ge=1, title="Patience", description="Stop after this many rounds without a better picture."
+    )
+    candidates: int | None = Field(default=None, ge=1, le=16, title="Candidates", description="Images drawn a round.")
+    seed: int | None = Field(default=None, ge=0, lt=2**32, title="Seed", description="Random when left out.")
+    size: Annotated[str, StringConstraints(pattern=r"^\d{2,4}x\d{2,4}$")] | None = Field(
+        default=None, title="Size", description="WIDTHxHEIGHT in pixels, 64 to 4096 a side, e.g. 1024x1024."
+    )
+    max_images: int | None = Field(default=None, ge=1, title="Most images", description="Stop before drawing more.")
+    max_calls: int | None = Field(default=None, ge=1, title="Most calls", description="Stop before more model calls.")
+    max_seconds: float | None = Field(
+        default=None, gt=0, title="Most seconds", description="Start no round after this."
+    )
+    skills: list[str] | None = Field(
+        default=None, title="Skills", description="Skills to use; left out, the planner chooses; empty, none."
+    )
+
+
+class GemsOutput(TypedDict):
+    """What a run answers."""
+
+    status: Status
+    stop_reason: StopReason | None
+    result: dict[str, Any]
+
+
+class Size(tuple[int, int]):
+    """Width and height in pixels."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read `WIDTHxHEIGHT`.
+
+        Raises:
+            GemsConfigError: not of that form, or a side outside 64 to 4096 pixels.
+        """
+        width, _, height = text.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise GemsConfigError(f"size {text!r} is not WIDTHxHEIGHT, e.g. 1024x1024")
+        size = cls((int(width), int(height)))
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+            raise GemsConfigError(f"size {text!r}: each side must be {MIN_SIDE} to {MAX_SIDE} pixels")
+        return size
+
+
+def explain(error: ValidationError, what: Literal["input", "option", "setting"]) -> GemsConfigError:
+    """A validation error as one line a person can act on. Values of unknown fields are not repeated: they may be keys."""
+    parts = []
+    for problem in error.errors(include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        value = "" if problem["type"] == "extra_forbidden" else f" {_short(problem['input'])}"
+        parts.append(f"{what} {name}{value}: {problem['msg']}")
+    return GemsConfigError("; ".join(parts))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

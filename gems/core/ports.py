@@ -1,0 +1,267 @@
+"""What the nodes need from the outside: who answers, who draws, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from langchain_core.messages import BaseMessage
+from pydantic import BaseModel
+
+from gems.core.settings import Profile
+from gems.core.state import Role, Status, Usage
+
+R = TypeVar("R", bound=BaseModel)
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all) while an image is drawn; from any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[R]):
+    """A model's answer. Without a readable reply, `problem` says why and `reply` is None."""
+
+    reply: R | None
+    usage: Usage = field(default_factory=lambda: Usage(mllm_calls=1))
+    thoughts: str = ""
+    problem: Literal["", "refused", "empty", "cut off", "unreadable"] = ""
+
+
+class ChatRole(Protocol):
+    """A model in one role."""
+
+    async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
+        """Answer with a validated reply, or say what was wrong with it.
+
+        Raises:
+            ModelOutage: the model did not answer at all.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an image model can do. `max_side` is in pixels."""
+
+    edit: bool = False
+    seeds: bool = True
+    max_side: int = 4096
+    notes: str = ""
+    """What the planner and refiner should know about the model's prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawRequest:
+    """Everything one drawing depends on. Sizes are in pixels; `source` is the image that an edit starts from."""
+
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    source: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A drawing as PNG bytes, with the seconds its making took."""
+
+    png: bytes
+    seconds: float
+
+
+class ImageGenerator(Protocol):
+    """Draws one image from a prompt."""
+
+    @property
+    def name(self) -> str:
+        """`provider:model`, for people."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values that, with a `DrawRequest`, decide the picture; they go into its key. Never a secret."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do."""
+        ...
+
+    def check(self, prompt: str, width: int, height: int) -> list[str]:
+        """Refuse what cannot be drawn before anything is spent; answer with warnings.
+
+        Raises:
+            GemsConfigError: the size or the prompt is outside what the model can do.
+        """
+        ...
+
+    async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
+        """Draw. Cancelling the task stops the drawing within a step.
+
+        Raises:
+            ModelOutage: the model did not answer.
+            DrawingRefused: the model will not draw this prompt.
+        """
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Images by the SHA-256 of their bytes."""
+
+    async def put(self, content: bytes) -> str:
+        """Store and answer the id. Storing the same bytes twice is one artifact."""
+        ...
+
+    async def get(self, artifact: str) -> bytes:
+        """The bytes.
+
+        Raises:
+            ArtifactCorrupt: missing, or not what the id says.
+        """
+        ...
+
+    def path(self, artifact: str) -> Path:
+        """Where the file lies."""
+        ...
+
+    async def check(self) -> None:
+        """Make sure that an image can be stored, before one is paid for.
+
+        Raises:
+            GemsConfigError: the folder cannot be written, or the disk is full.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Which drawing of a trajectory has already been received."""
+
+    async def find(self, trajectory_id: str, key: str) -> str | None:
+        """The artifact drawn under that key, if any."""
+        ...
+
+    async def record(self, trajectory_id: str, key: str, artifact: str) -> None:
+        """Remember a received drawing."""
+        ...
+
+
+class RunRecord(NamedTuple):
+    """A line of the runs index. Times are seconds since the epoch; `score` is in [0, 1]."""
+
+    thread_id: str
+    trajectory_id: str
+    prompt: str
+    profile: str
+    status: Status
+    stop_reason: str | None
+    score: float | None
+    rounds: int
+    best: str | None
+    started: float
+    updated: float
+
+
+class RunsIndex(Protocol):
+    """All runs of this machine, newest first."""
+
+    async def record(self, run: RunRecord) -> None:
+        """Insert or update the line of the thread."""
+        ...
+
+    async def recent(self, limit: int) -> list[RunRecord]:
+        """The last runs."""
+        ...
+
+
+class SkillCard(NamedTuple):
+    """What the planner sees of a skill before choosing."""
+
+    name: str
+    description: str
+
+
+class SkillText(NamedTuple):
+    """A skill read whole: the text for the model, a digest of it, and the files that were opened."""
+
+    name: str
+    instructions: str
+    digest: str
+    files: tuple[str, ...]
+
+
+class SkillLibrary(Protocol):
+    """Skills, read on demand."""
+
+    def cards(self) -> list[SkillCard]:
+        """Names and descriptions only."""
+        ...
+
+    def warnings(self) -> list[str]:
+        """What was wrong with skills that were skipped: file, line, reason."""
+        ...
+
+    def read(self, name: str) -> SkillText:
+        """The whole text.
+
+        Raises:
+            GemsConfigError: no skill of that name.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Who answers and who draws, for one profile."""
+
+    roles: Mapping[Role, ChatRole]
+    images: ImageGenerator
+    overlap: bool = True
+    """Whether chat and drawing may run at the same time; not on one shared GPU."""
+    image_side: int = 1024
+    """Longest side, in pixels, of the images that are shown to the roles."""
+
+
+class Services(Protocol):
+    """Everything the nodes use. Each part may be made when it is first asked for, and may block then."""
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """Where images are kept."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """Which drawings were received."""
+        ...
+
+    @property
+    def runs(self) -> RunsIndex:
+        """The index of runs."""
+        ...
+
+    @property
+    def skills(self) -> SkillLibrary:
+        """What the planner may read."""
+        ...
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """Texts that replace the built-in instructions, by task."""
+        ...
+
+    def models(self, profile: str) -> Models:
+        """The models of a profile, made once.
+
+        Raises:
+            GemsConfigError: no such profile or provider, or a key is missing.
+        """
+        ...
+
+    def defaults(self, profile: str | None) -> Profile:
+        """The profile of that name, or the default one; its values fill what a run's context leaves out.
+
+        Raises:
+            GemsConfigError: no such profile.
+        """
+        ...

@@ -1,0 +1,87 @@
+"""What each role must answer: the reply models, whose JSON schemas are sent to the models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from gems.core.state import ActionName, RequirementKind
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class Reply(BaseModel):
+    """Base of all replies. Unknown fields are dropped: a model that says too much is not wrong."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class SkillChoice(Reply):
+    """Which skills the planner wants to read."""
+
+    reason: str = Field(default="", description="One sentence: why these skills, or why none.")
+    skills: list[str] = Field(description="Names from the list given; empty when none helps.")
+
+
+class FirstPrompts(Reply):
+    """The planner's first prompt, or one for each candidate."""
+
+    prompts: list[Text] = Field(min_length=1, description="Prompts for the image model, the most promising first.")
+
+
+class RequirementItem(Reply):
+    """One checkable requirement."""
+
+    id: str = Field(description="r1, r2, ... in order.")
+    question: Text = Field(description="A question about the picture whose answer is yes when the requirement is met.")
+    kind: RequirementKind = Field(description="What the question is about.")
+    depends_on: list[str] = Field(default_factory=list, description="Ids of requirements that must be met first.")
+
+
+class Requirements(Reply):
+    """The request, broken into yes/no questions."""
+
+    requirements: list[RequirementItem] = Field(min_length=1)
+
+
+class VerdictItem(Reply):
+    """The answer to one question."""
+
+    id: str = Field(description="The id of the requirement.")
+    evidence: str = Field(description="What is seen in the picture, in a few words, before the verdict.")
+    verdict: Literal["met", "unmet", "unknown"] = Field(description="unknown when the picture does not tell.")
+    confidence: float = Field(default=1.0, ge=0, le=1, description="How sure, from 0 to 1.")
+
+
+class Verdicts(Reply):
+    """The critic's answers, one for each requirement asked about."""
+
+    verdicts: list[VerdictItem]
+
+
+class Comparison(Reply):
+    """Which of two pictures serves the request better."""
+
+    reason: str = Field(default="", description="One sentence.")
+    better: Literal["first", "second", "tie"]
+
+
+class NextAction(Reply):
+    """One drawing the refiner wants."""
+
+    action: ActionName
+    prompt: Text = Field(description="The whole prompt to draw with; for edit, the instruction for the change.")
+
+
+class Refinement(Reply):
+    """What went wrong, and what to draw next."""
+
+    diagnosis: str = Field(description="What failed and why, in at most three sentences.")
+    actions: list[NextAction] = Field(min_length=1, description="One for each candidate wanted.")
+
+
+class Lesson(Reply):
+    """The compressor's note on one round."""
+
+    experience: Text = Field(description="At most 100 words: what worked, what failed, what to do next.")

@@ -1,0 +1,206 @@
+"""The typed state of a trajectory: JSON values only, images as artifact ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, NotRequired, cast
+
+from langgraph.channels import EphemeralValue
+from typing_extensions import TypedDict
+
+Role = Literal["planner", "decomposer", "critic", "refiner", "compressor"]
+ROLES: Final[tuple[Role, ...]] = ("planner", "decomposer", "critic", "refiner", "compressor")
+RequirementKind = Literal["object", "attribute", "count", "spatial", "text", "style", "other"]
+VerdictName = Literal["met", "unmet", "unknown", "skipped"]
+ActionName = Literal["rewrite", "resample", "edit"]
+Mode = Literal["gems", "paper"]
+Status = Literal["running", "done", "stopped", "failed"]
+StopReason = Literal["satisfied", "unverified", "max_rounds", "budget", "stalled", "stopped", "failed"]
+
+SPAN_GAP: Final = 1.0
+"""Seconds between two spans of work that still count as one: the graph's own time between nodes."""
+
+
+class Request(TypedDict):
+    """What the user asked for."""
+
+    prompt: str
+
+
+class Options(TypedDict):
+    """The resolved options of a trajectory. They live in state because a resumed run gets no context."""
+
+    profile: str
+    mode: Mode
+    max_rounds: int
+    max_images: int | None
+    max_calls: int | None
+    max_seconds: float | None
+    patience: int | None
+    """Rounds without a better picture after which the run is stalled; None never is."""
+    candidates: int
+    seed: int
+    width: int
+    height: int
+    overlap: bool
+    """Whether chat and drawing may run at the same time."""
+    skills: list[str] | None
+    """Skills forced by the user; None lets the planner choose."""
+
+
+class Plan(TypedDict):
+    """What the planner decided. `skills` maps each skill that was read to a digest of its text."""
+
+    skills: dict[str, str]
+    reason: str
+    prompts: list[str]
+
+
+class Requirement(TypedDict):
+    """One yes/no question. It is asked only when all requirements it depends on are met."""
+
+    id: str
+    question: str
+    kind: RequirementKind
+    depends_on: list[str]
+
+
+class Verdict(TypedDict):
+    """The critic's answer to one requirement. `confidence` is in [0, 1]."""
+
+    verdict: VerdictName
+    evidence: str
+    confidence: float
+
+
+class Proposal(TypedDict):
+    """A drawing to be made. `parent` is the attempt whose image an edit starts from."""
+
+    id: str
+    round: int
+    action: ActionName
+    prompt: str
+    seed: int
+    parent: str | None
+
+
+class Attempt(TypedDict):
+    """One drawing: its proposal, then its image or its error, then its verdicts by requirement id."""
+
+    id: str
+    round: int
+    action: ActionName
+    prompt: str
+    seed: int
+    parent: str | None
+    artifact: NotRequired[str]
+    reused: NotRequired[bool]
+    failure: NotRequired[Literal["outage", "refused"]]
+    error: NotRequired[str]
+    """What the failure said."""
+    verdicts: NotRequired[dict[str, Verdict]]
+    score: NotRequired[float]
+    """Share of requirements met, in [0, 1]."""
+
+
+class Experience(TypedDict):
+    """At most 100 words on what a round taught. `source` is `model`, or `code` when the model could not write it."""
+
+    round: int
+    text: str
+    source: Literal["model", "code"]
+
+
+class Usage(TypedDict, total=False):
+    """What was spent. Values add up; `images` counts drawings paid for, `reused` those found in the ledger."""
+
+    mllm_calls: int
+    input_tokens: int
+    output_tokens: int
+    images_sent: int
+    images: int
+    reused: int
+    mllm_seconds: float
+    image_seconds: float
+
+
+Span = list[float]
+"""[start, end] in seconds since the epoch."""
+
+
+def merge_attempts(old: Sequence[Attempt], new: Sequence[Attempt]) -> list[Attempt]:
+    """Merge by id, field by field; the order is that of first appearance. An image clears an earlier failure."""
+    merged: dict[str, Attempt] = {attempt["id"]: attempt for attempt in old}
+    for attempt in new:
+        both: Attempt = {**merged.get(attempt["id"], attempt), **attempt}
+        if "artifact" in attempt:
+            both.pop("failure", None)
+            both.pop("error", None)
+        merged[attempt["id"]] = both
+    return list(merged.values())
+
+
+def merge_experiences(old: Sequence[Experience], new: Sequence[Experience]) -> list[Experience]:
+    """Merge by round: a later text for a round replaces the earlier one."""
+    merged = {experience["round"]: experience for experience in [*old, *new]}
+    return [merged[number] for number in sorted(merged)]
+
+
+def add_usage(old: Usage, new: Usage) -> Usage:
+    """The sum, field by field."""
+    total: dict[str, Any] = {name: old.get(name, 0) + new.get(name, 0) for name in {**old, **new}}
+    return cast("Usage", total)
+
+
+def merge_spans(old: Sequence[Span], new: Sequence[Span]) -> list[Span]:
+    """The union of the spans, as few as possible.
+
+    Parallel work counts once, and the time in which no process ran (between a kill and a resume) counts not at all.
+    """
+    merged: list[Span] = []
+    for start, end in sorted([*old, *new]):
+        if merged and start <= merged[-1][1] + SPAN_GAP:
+            merged[-1] = [merged[-1][0], max(merged[-1][1], end)]
+        else:
+            merged.append([start, end])
+    return merged
+
+
+def merge_warnings(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Each warning once, in order."""
+    return list(dict.fromkeys([*old, *new]))
+
+
+def seconds_spent(spans: Sequence[Span]) -> float:
+    """Seconds in which the trajectory was being worked on."""
+    return sum(end - start for start, end in spans)
+
+
+class GemsState(TypedDict, total=False):
+    """One trajectory. `prompt` is the input of one invocation and is forgotten after its first step."""
+
+    prompt: Annotated[str, EphemeralValue]
+
+    trajectory_id: str
+    request: Request
+    options: Options
+    warnings: Annotated[list[str], merge_warnings]
+    versions: dict[str, str]
+    """Digest of each role's prompt, so that a trajectory says what it was made with."""
+
+    plan: Plan
+    requirements: list[Requirement]
+    round: int
+    proposals: list[Proposal]
+    attempts: Annotated[list[Attempt], merge_attempts]
+    best: str | None
+    """Id of the best attempt so far."""
+    thought: str
+    """The refiner's diagnosis of the latest round: what the compressor distils."""
+    experiences: Annotated[list[Experience], merge_experiences]
+
+    usage: Annotated[Usage, add_usage]
+    spans: Annotated[list[Span], merge_spans]
+    status: Status
+    stop_reason: StopReason | None
+    result: dict[str, Any]

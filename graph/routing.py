@@ -1,0 +1,63 @@
+"""Where a trajectory goes next: pure functions of its state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from langgraph.types import Send
+
+from gems.core.state import GemsState, Proposal
+from gems.memory.view import find_attempt
+from gems.nodes.generator import Task
+from gems.nodes.proposing import all_outages
+
+
+def after_intake(
+    state: GemsState,
+) -> Sequence[Literal["planner", "decomposer"]] | Literal["refiner", "finish"] | list[Send]:
+    """A new trajectory is planned; a continued one goes on where it stood."""
+    if state["status"] == "done":
+        return "finish"
+    if state["round"] == 0:
+        return ["planner", "decomposer"]
+    return draw_all(state) if all_outages(state) else "refiner"
+
+
+def draw_all(state: GemsState) -> list[Send]:
+    """One generator for each proposal of the round."""
+    return [_send(state, proposal, alone=len(state["proposals"]) == 1) for proposal in state["proposals"]]
+
+
+def after_critic(state: GemsState) -> Literal["review"] | list[Send]:
+    """Review, unless every drawing of the round met an outage: then all are drawn once more, and an outage stops the run."""
+    if all_outages(state):
+        return [_send(state, proposal, alone=True) for proposal in state["proposals"]]
+    return "review"
+
+
+def after_review(state: GemsState) -> Literal["refiner", "finish"]:
+    """Finish when there is a reason to stop."""
+    return "finish" if state["stop_reason"] else "refiner"
+
+
+def after_refiner(state: GemsState) -> list[Send | Literal["compressor"]]:
+    """Draw, and compress meanwhile; where chat and drawing must not overlap, compress first."""
+    return ["compressor", *draw_all(state)] if state["options"]["overlap"] else ["compressor"]
+
+
+def after_compressor(state: GemsState) -> list[Send] | Literal["__end__"]:
+    """Draw, if that had to wait for the compressor; else its branch ends here."""
+    return "__end__" if state["options"]["overlap"] else draw_all(state)
+
+
+def _send(state: GemsState, proposal: Proposal, *, alone: bool) -> Send:
+    parent = find_attempt(state["attempts"], proposal["parent"]) if proposal["action"] == "edit" else None
+    task = Task(
+        trajectory_id=state["trajectory_id"],
+        options=state["options"],
+        proposal=proposal,
+        source=parent.get("artifact") if parent else None,
+        alone=alone,
+    )
+    return Send("generator", task)

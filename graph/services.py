@@ -1,0 +1,155 @@
+"""The services of this machine, each made when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from langchain_core.language_models import BaseChatModel
+
+from gems.backends.chat.role import LangChainRole
+from gems.backends.services import make_models
+from gems.core.errors import GemsConfigError
+from gems.core.ports import (
+    ArtifactStore,
+    ChatRole,
+    ImageGenerator,
+    Ledger,
+    Models,
+    RunsIndex,
+    Services,
+    SkillLibrary,
+)
+from gems.core.settings import Profile, Settings, load_settings
+from gems.core.state import ROLES, Role
+from gems.memory import FileArtifacts, SqliteLedger, SqliteRuns
+from gems.skills import FolderSkills
+
+OwnChat = BaseChatModel | ChatRole | Mapping[Role, BaseChatModel | ChatRole]
+
+
+class MachineServices:
+    """What the settings say. Without any given, they are read when first needed, not on import."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Use these settings, or those of the current folder and environment."""
+        self._given = settings
+        self._models: dict[str, Models] = {}
+        self._making = threading.Lock()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The machine's settings."""
+        return self._given or load_settings()
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Images under the home folder."""
+        return FileArtifacts(self.settings.home / "artifacts")
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Received drawings."""
+        return SqliteLedger(self.settings.home / "ledger.sqlite")
+
+    @cached_property
+    def runs(self) -> RunsIndex:
+        """The index of runs."""
+        return SqliteRuns(self.settings.home / "runs.sqlite")
+
+    @cached_property
+    def skills(self) -> SkillLibrary:
+        """Built-in skills and the user's own."""
+        return FolderSkills(self.settings.skills)
+
+    @cached_property
+    def prompts(self) -> Mapping[str, str]:
+        """Texts of `<task>.md` files that replace built-in instructions."""
+        return read_prompts(self.settings.prompts) if self.settings.prompts else {}
+
+    def models(self, profile: str) -> Models:
+        """The models of a profile, made once."""
+        with self._making:
+            if profile not in self._models:
+                self._models[profile] = make_models(self.settings, profile)
+            return self._models[profile]
+
+    def defaults(self, profile: str | None) -> Profile:
+        """The profile of that name, or the configured one."""
+        return self.settings.resolve(profile)
+
+
+class OwnServices(MachineServices):
+    """The machine's services, with the caller's own in place of some."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        chat: OwnChat | None = None,
+        images: ImageGenerator | None = None,
+        artifacts: ArtifactStore | None = None,
+        ledger: Ledger | None = None,
+        runs: RunsIndex | None = None,
+        skills: SkillLibrary | None = None,
+    ) -> None:
+        """Take what is given; the rest is the machine's.
+
+        Args:
+            settings: The machine's settings; default: those of the current folder and environment.
+            chat: One chat model for all roles, or one for each role named; any `BaseChatModel` or `ChatRole`.
+            images: Who draws.
+            artifacts: Where images are kept.
+            ledger: Which drawings were received.
+            runs: The index of runs.
+            skills: What the planner may read.
+        """
+        super().__init__(settings)
+        self._chat = chat
+        self._images = images
+        given = {"artifacts": artifacts, "ledger": ledger, "runs": runs, "skills": skills}
+        # Values in the instance's dictionary win over cached properties of the same name.
+        self.__dict__.update({name: part for name, part in given.items() if part is not None})
+
+    def models(self, profile: str) -> Models:
+        """The caller's models, and the profile's where the caller gave none."""
+        own = self._own_roles()
+        if self._images is not None and own.keys() >= set(ROLES):
+            settings = self.settings.resolve(profile)
+            return Models(own, self._images, overlap=settings.overlap, image_side=settings.image_side)
+        models = super().models(profile)
+        return replace(models, roles={**models.roles, **own}, images=self._images or models.images)
+
+    def _own_roles(self) -> dict[Role, ChatRole]:
+        if self._chat is None:
+            return {}
+        if isinstance(self._chat, Mapping):
+            return {role: as_role(model) for role, model in self._chat.items()}
+        return dict.fromkeys(ROLES, as_role(self._chat))
+
+
+def as_role(model: BaseChatModel | ChatRole) -> ChatRole:
+    """A LangChain chat model as a role; a role stays what it is."""
+    return LangChainRole(model) if isinstance(model, BaseChatModel) else model
+
+
+def read_prompts(folder: Path) -> dict[str, str]:
+    """The `.md` files of a folder by their stems.
+
+    Raises:
+        GemsConfigError: the folder cannot be read.
+    """
+    try:
+        return {
+            path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()) if path.suffix == ".md"
+        }
+    except (OSError, UnicodeDecodeError) as error:
+        raise GemsConfigError(f"prompts folder {folder}: {error}") from error
+
+
+def make_services(settings: Settings | None = None) -> Services:
+    """The services that the settings describe."""
+    return MachineServices(settings)

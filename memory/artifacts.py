@@ -1,0 +1,109 @@
+"""Images on disk, by the SHA-256 of their bytes: `artifacts/ab/<sha256>.png`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from gems.core.errors import ArtifactCorrupt, GemsConfigError
+
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+_ROOM: Final = 32 * 2**20
+"""Bytes that must be free before a run starts: a few images and their checkpoints."""
+
+
+class FileArtifacts:
+    """The artifact store of one folder. Writes are atomic, and a digest is checked on every reading."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, which is made when the first image is stored."""
+        self.folder = folder
+
+    def path(self, artifact: str) -> Path:
+        """Where the file of an artifact lies.
+
+        Raises:
+            GemsConfigError: not an artifact id, so that no other text ever becomes a path.
+        """
+        if not _ID.fullmatch(artifact):
+            raise GemsConfigError(f"{artifact!r} is not an artifact id (64 hexadecimal digits)")
+        return self.folder / artifact[:2] / f"{artifact}.png"
+
+    async def put(self, content: bytes) -> str:
+        """Store the bytes and answer their id. An image that is there already is not written again.
+
+        Raises:
+            GemsConfigError: the folder cannot be written.
+        """
+        return await asyncio.to_thread(self._put, content)
+
+    async def get(self, artifact: str) -> bytes:
+        """The bytes of an artifact.
+
+        Raises:
+            ArtifactCorrupt: the file is missing or its bytes do not match its name.
+        """
+        return await asyncio.to_thread(self._get, artifact)
+
+    async def check(self) -> None:
+        """Make sure that an image can be stored.
+
+        Raises:
+            GemsConfigError: the folder cannot be written, or the disk is full.
+        """
+        await asyncio.to_thread(self._check)
+
+    def _put(self, content: bytes) -> str:
+        artifact = hashlib.sha256(content).hexdigest()
+        path = self.path(artifact)
+        if not (path.exists() and path.stat().st_size == len(content)):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, content)
+            except OSError as error:
+                raise GemsConfigError(f"cannot store an image in {self.folder}: {error.strerror or error}") from error
+        return artifact
+
+    def _get(self, artifact: str) -> bytes:
+        path = self.path(artifact)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ArtifactCorrupt(f"image {artifact[:12]} cannot be read: {error.strerror or error}: {path}") from error
+        if hashlib.sha256(content).hexdigest() != artifact:
+            raise ArtifactCorrupt(f"image {artifact[:12]} is damaged: delete {path} and run again")
+        return content
+
+    def _check(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise GemsConfigError(
+                f"cannot write to {self.folder}: {error.strerror or error}; set GEMS_HOME to a folder you may write to"
+            ) from error
+        if free < _ROOM:
+            raise GemsConfigError(
+                f"only {free // 2**20} MB free in {self.folder}; free {_ROOM // 2**20} MB or set GEMS_HOME elsewhere"
+            )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees all of it or nothing."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,62 @@
+"""Text in PNG files, added and read without decoding the picture."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_HEADER_END: Final = len(SIGNATURE) + 25
+"""IHDR, always first, is 25 bytes long with its frame."""
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    body: bytes
+
+
+def export_png(content: bytes, fields: Mapping[str, str]) -> bytes:
+    """PNG bytes with one text chunk (iTXt, UTF-8) a field; the picture itself is untouched.
+
+    Raises:
+        ValueError: `content` is not a PNG.
+    """
+    if not content.startswith(SIGNATURE) or content[12:16] != b"IHDR":
+        raise ValueError("not a PNG")
+    return content[:_HEADER_END] + b"".join(map(_text_chunk, fields, fields.values())) + content[_HEADER_END:]
+
+
+def read_png_text(content: bytes) -> dict[str, str]:
+    """The uncompressed iTXt fields of a PNG.
+
+    Raises:
+        ValueError: `content` is not a PNG, or is cut off.
+    """
+    fields = {}
+    for kind, body in _chunks(content):
+        if kind == b"iTXt":
+            keyword, _, rest = body.partition(b"\0")
+            compressed, text = rest[0], rest[2:].split(b"\0", 2)[2]
+            if not compressed:
+                fields[keyword.decode("latin-1")] = text.decode("utf-8", "replace")
+    return fields
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    # The PNG specification bounds a keyword to 79 Latin-1 bytes.
+    kind, body = b"iTXt", keyword.encode("latin-1")[:79] + b"\0\0\0\0\0" + text.encode()
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _chunks(content: bytes) -> Iterator[_Chunk]:
+    if not content.startswith(SIGNATURE):
+        raise ValueError("not a PNG")
+    place = len(SIGNATURE)
+    while place < len(content):
+        if place + 8 > len(content):
+            raise ValueError("the PNG is cut off")
+        length, kind = struct.unpack_from(">I4s", content, place)
+        yield _Chunk(kind, content[place + 8 : place + 8 + length])
+        place += 12 + length

@@ -1,0 +1,1 @@
+"""One role a file: its instructions to the model, and its node."""

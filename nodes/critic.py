@@ -1,0 +1,136 @@
+"""The critic: looks at each new picture and answers the requirements, the doubtful ones twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from gems.core.errors import ModelOutage
+from gems.core.events import emit
+from gems.core.messages import EncodedImage
+from gems.core.ports import Services
+from gems.core.replies import Verdicts
+from gems.core.state import Attempt, GemsState, Requirement, Usage, Verdict, add_usage
+from gems.nodes.asking import Node, Update, ask, models_of, show
+
+JUDGE: Final = """\
+You check a picture against requirements. For each one in the block, look, say in a few words what you see, then give the \
+verdict: met, unmet, or unknown when the picture does not tell. Count by pointing at each thing in turn. Left and right \
+are the viewer's. Judge what is there, not what was probably meant; a part of a requirement that is missing makes it \
+unmet. Answer every id exactly once. `confidence` is how sure you are, from 0 to 1."""
+
+DOUBT: Final = 0.6
+"""Confidence under which a requirement is asked again, alone."""
+
+
+class Judgement(NamedTuple):
+    """Verdicts by requirement id, and what they cost."""
+
+    verdicts: dict[str, Verdict]
+    usage: Usage
+
+
+def make_critic(services: Services) -> Node:
+    """The critic node: one call a picture, and one more for each doubtful requirement; in paper mode, one a requirement."""
+
+    async def critic(state: GemsState) -> Update:
+        fresh = [it for it in state["attempts"] if it["round"] == state["round"] and "artifact" in it]
+        judgements = await asyncio.gather(*(_judge_attempt(services, state, attempt) for attempt in fresh))
+        usage = Usage()
+        judged = []
+        for attempt, judgement in zip(fresh, judgements, strict=True):
+            usage = add_usage(usage, judgement.usage)
+            judged.append(scored(attempt, judgement.verdicts, state["requirements"]))
+        return {"attempts": judged, "usage": usage}
+
+    return critic
+
+
+def scored(attempt: Attempt, verdicts: dict[str, Verdict], requirements: Sequence[Requirement]) -> Attempt:
+    """The attempt with its verdicts and the share of requirements met."""
+    met = sum(verdicts[item["id"]]["verdict"] == "met" for item in requirements)
+    score = met / len(requirements)
+    emit("judged", attempt=attempt["id"], verdicts=verdicts, score=score)
+    return {**attempt, "verdicts": verdicts, "score": score}
+
+
+async def judge_alone(
+    services: Services, state: GemsState, artifact: str, requirements: Sequence[Requirement]
+) -> Judgement:
+    """One call for each requirement."""
+    image = await _show(services, state, artifact)
+    parts = await asyncio.gather(*(_judge(services, state, image, [item]) for item in requirements))
+    verdicts: dict[str, Verdict] = {}
+    usage = Usage()
+    for part in parts:
+        verdicts |= part.verdicts
+        usage = add_usage(usage, part.usage)
+    return Judgement(verdicts, usage)
+
+
+async def _judge_attempt(services: Services, state: GemsState, attempt: Attempt) -> Judgement:
+    requirements, artifact = state["requirements"], attempt["artifact"]
+    if state["options"]["mode"] == "paper":
+        return await judge_alone(services, state, artifact, requirements)
+    image = await _show(services, state, artifact)
+    first = await _judge(services, state, image, requirements)
+    verdicts = skip_children(first.verdicts, requirements)
+    doubtful = [item for item in requirements if len(requirements) > 1 and _is_doubtful(verdicts[item["id"]])]
+    if not doubtful:
+        return Judgement(verdicts, first.usage)
+    second = await judge_alone(services, state, artifact, doubtful)
+    settled = {
+        name: verdict
+        for name, verdict in second.verdicts.items()
+        if verdict["verdict"] != "unknown" or verdicts[name]["verdict"] == "unknown"
+    }
+    return Judgement(skip_children({**verdicts, **settled}, requirements), add_usage(first.usage, second.usage))
+
+
+def _is_doubtful(verdict: Verdict) -> bool:
+    return verdict["verdict"] == "unknown" or (verdict["verdict"] != "skipped" and verdict["confidence"] < DOUBT)
+
+
+async def _show(services: Services, state: GemsState, artifact: str) -> EncodedImage:
+    models = await models_of(services, state)
+    return await show(services.artifacts, artifact, "The picture:", models.image_side)
+
+
+async def _judge(
+    services: Services, state: GemsState, image: EncodedImage, requirements: Sequence[Requirement]
+) -> Judgement:
+    """One call. What is not answered, or not readably, is unknown; an outage is unknown too, never a failure."""
+    fields = {"requirements": [{key: item[key] for key in ("id", "question", "kind")} for item in requirements]}
+    try:
+        answer = await ask(services, state, "critic", "judge", JUDGE, fields, Verdicts, [image])
+    except ModelOutage as error:
+        return Judgement({item["id"]: unknown(f"the critic did not answer: {error}") for item in requirements}, Usage())
+    if answer.reply is None:
+        missing = f"the critic's reply was {answer.problem}"
+        return Judgement({item["id"]: unknown(missing) for item in requirements}, answer.usage)
+    verdicts = {item["id"]: unknown("the critic did not answer this one") for item in requirements}
+    seen: set[str] = set()
+    for item in answer.reply.verdicts:
+        if item.id in seen:
+            # Two answers to one question cancel each other.
+            verdicts[item.id] = unknown("the critic answered twice")
+        elif item.id in verdicts:
+            verdicts[item.id] = Verdict(verdict=item.verdict, evidence=item.evidence, confidence=item.confidence)
+            seen.add(item.id)
+    return Judgement(verdicts, answer.usage)
+
+
+def unknown(reason: str) -> Verdict:
+    """A verdict that says why there is none."""
+    return Verdict(verdict="unknown", evidence=reason, confidence=0.0)
+
+
+def skip_children(verdicts: Mapping[str, Verdict], requirements: Sequence[Requirement]) -> dict[str, Verdict]:
+    """The verdicts, with those that depend on something unmet set to skipped: their answers mean nothing."""
+    result = dict(verdicts)
+    for item in requirements:
+        failed = [parent for parent in item["depends_on"] if result[parent]["verdict"] in ("unmet", "skipped")]
+        if failed:
+            result[item["id"]] = Verdict(verdict="skipped", evidence=f"{failed[0]} is not met", confidence=1.0)
+    return result

@@ -1,0 +1,62 @@
+"""The decomposer: breaks the request into yes/no questions. It reads the request alone, never the planner's prompt."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gems.core.events import emit
+from gems.core.ports import Services
+from gems.core.replies import RequirementItem, Requirements
+from gems.core.state import GemsState, Requirement
+from gems.nodes.asking import Node, Update, ask
+
+DECOMPOSE: Final = """\
+You break a request for a picture into requirements that a critic, who sees only the picture, can check one by one.
+Each requirement is one question that is answered yes when the picture is right. Ask about one fact a question: an \
+object's presence, its exact count, one colour or material, one place relative to something, one written text, the \
+style. Cover every fact of the request, and nothing it does not say.
+A question about a property, count or place of an object depends on the question whether that object is there: name \
+those ids in `depends_on`. Kinds: object, attribute, count, spatial, text, style, other."""
+
+MOST: Final = 40
+"""Requirements kept; a longer list is a model that repeats itself."""
+LONGEST: Final = 400
+"""Characters of one question."""
+
+
+def make_decomposer(services: Services) -> Node:
+    """The decomposer node: one call."""
+
+    async def decomposer(state: GemsState) -> Update:
+        fields = {"request": state["request"]}
+        answer = await ask(services, state, "decomposer", "decompose", DECOMPOSE, fields, Requirements)
+        if answer.reply is None:
+            requirements = [_whole(state["request"]["prompt"])]
+            warnings = [f"decomposer: the reply was {answer.problem}; the request is checked as one requirement"]
+        else:
+            requirements, warnings = _tidy(answer.reply.requirements), []
+        emit("requirements", requirements=requirements)
+        return {"requirements": requirements, "usage": answer.usage, "warnings": warnings}
+
+    return decomposer
+
+
+def _whole(prompt: str) -> Requirement:
+    question = f"Does the picture show all of this: {prompt[:LONGEST]}?"
+    return Requirement(id="r1", question=question, kind="other", depends_on=[])
+
+
+def _tidy(items: list[RequirementItem]) -> list[Requirement]:
+    """Ids made r1, r2, ...; repeated questions and dependencies that lead nowhere or in circles dropped."""
+    unique = {item.question.casefold(): item for item in reversed(items)}
+    kept = [item for item in items if unique[item.question.casefold()] is item][:MOST]
+    names: dict[str, str] = {}
+    requirements = []
+    for number, item in enumerate(kept, start=1):
+        # Only what came before can be depended on: no circles, and the critic can go through the list in order.
+        parents = [names[parent] for parent in dict.fromkeys(item.depends_on) if parent in names]
+        names[item.id] = f"r{number}"
+        requirements.append(
+            Requirement(id=f"r{number}", question=item.question[:LONGEST], kind=item.kind, depends_on=parents)
+        )
+    return requirements

@@ -1,0 +1,37 @@
+"""The last node: says how the trajectory ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gems.core.events import emit
+from gems.core.ports import Services
+from gems.core.state import GemsState, Status, seconds_spent
+from gems.memory.view import find_attempt
+from gems.nodes.asking import Node, Update
+from gems.nodes.intake import run_record
+
+
+def make_finish(services: Services) -> Node:
+    """The finish node: no calls."""
+
+    async def finish(state: GemsState) -> Update:
+        best = find_attempt(state["attempts"], state.get("best"))
+        status: Status = "failed" if state["stop_reason"] == "failed" else "done"
+        result: dict[str, Any] = {
+            "rounds": state["round"],
+            "score": best.get("score", 0.0) if best else 0.0,
+            "seconds": round(seconds_spent(state["spans"]), 3),
+        }
+        if best is not None:
+            result |= {"image": best["artifact"], "prompt": best["prompt"], "seed": best["seed"]}
+            result["requirements"] = [
+                {"question": item["question"], "verdict": best["verdicts"][item["id"]]["verdict"]}
+                for item in state["requirements"]
+            ]
+        update: Update = {"status": status, "result": result}
+        await services.runs.record(run_record({**state, **update}))  # type: ignore[typeddict-item]
+        emit("finished", stop_reason=state["stop_reason"], score=result["score"], best=state.get("best"))
+        return update
+
+    return finish

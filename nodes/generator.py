@@ -1,0 +1,110 @@
+"""The generator: draws one candidate, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from typing_extensions import TypedDict
+
+from gems.core.errors import DrawingRefused, ModelOutage
+from gems.core.events import emit, emitter
+from gems.core.ports import DrawRequest, Models, Services
+from gems.core.state import Attempt, GemsState, Options, Proposal, Usage
+from gems.memory.ledger import drawing_key
+from gems.memory.png import export_png
+from gems.nodes.asking import Node, Update, models_of
+
+KEY_FIELD: Final = "gems:key"
+"""The text field of a stored PNG that carries its drawing key."""
+
+
+class Task(TypedDict):
+    """What one generator is sent: its proposal, and the few facts of the trajectory it needs."""
+
+    trajectory_id: str
+    options: Options
+    proposal: Proposal
+    source: str | None
+    """Artifact of the image that an edit starts from."""
+    alone: bool
+    """Whether an outage is to stop the run, to be resumed; otherwise it is kept as the attempt's failure."""
+
+
+class _Received(NamedTuple):
+    artifact: str
+    reused: bool
+    """Whether this trajectory had received it before."""
+
+
+def make_generator(services: Services) -> Node:
+    """The generator node.
+
+    A failed drawing becomes an attempt with its failure, so that its siblings live. `alone`, an outage raises instead, and
+    the run can be resumed.
+    """
+
+    async def generator(state: GemsState) -> Update:
+        task: Task = state  # type: ignore[assignment]  # what was sent, not the graph's state
+        proposal = task["proposal"]
+        attempt: Attempt = {**proposal}  # type: ignore[typeddict-item]  # a proposal is an attempt's beginning
+        models = await models_of(services, state)
+        started = time.monotonic()
+        try:
+            received = await _draw(services, models, task)
+        except DrawingRefused as error:
+            return _not_drawn(attempt, "refused", error)
+        except ModelOutage as error:
+            if task["alone"]:
+                raise
+            return _not_drawn(attempt, "outage", error)
+        seconds = time.monotonic() - started
+        emit(
+            "drawn",
+            attempt=attempt["id"],
+            artifact=received.artifact,
+            seconds=seconds,
+            reused=received.reused,
+            prompt=attempt["prompt"],
+            seed=attempt["seed"],
+            action=attempt["action"],
+        )
+        usage = Usage(reused=1) if received.reused else Usage(images=1, image_seconds=seconds)
+        attempt["artifact"], attempt["reused"] = received
+        return {"attempts": [attempt], "usage": usage}
+
+    return generator
+
+
+def _not_drawn(attempt: Attempt, failure: Literal["outage", "refused"], error: Exception) -> Update:
+    emit("not_drawn", attempt=attempt["id"], error=str(error))
+    attempt["failure"], attempt["error"] = failure, str(error)
+    return {"attempts": [attempt]}
+
+
+async def _draw(services: Services, models: Models, task: Task) -> _Received:
+    proposal, options, images = task["proposal"], task["options"], models.images
+    request = DrawRequest(
+        prompt=proposal["prompt"],
+        seed=proposal["seed"],
+        width=options["width"],
+        height=options["height"],
+        source=await services.artifacts.get(task["source"]) if task["source"] else None,
+    )
+    key = drawing_key(images.identity, request, None if images.capabilities.seeds else proposal["id"])
+    if (known := await services.ledger.find(task["trajectory_id"], key)) is not None:
+        return _Received(known, reused=True)
+    drawing = await images.generate(request, _progress(proposal["id"]))
+    artifact = await services.artifacts.put(export_png(drawing.png, {KEY_FIELD: key}))
+    await services.ledger.record(task["trajectory_id"], key, artifact)
+    return _Received(artifact, reused=False)
+
+
+def _progress(attempt_id: str) -> Callable[[int, int], None]:
+    write = emitter()
+
+    def report(step: int, steps: int) -> None:
+        write({"event": "drawing", "attempt": attempt_id, "step": step, "steps": steps})
+
+    return report

@@ -1,0 +1,172 @@
+"""The first node: checks the request before anything is spent, and starts or continues a trajectory."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+import unicodedata
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from langgraph.config import get_config
+from langgraph.runtime import get_runtime
+from langgraph.types import Overwrite
+from pydantic import ValidationError
+
+from gems.core.context import MAX_PROMPT, GemsContext, Size, explain
+from gems.core.errors import GemsConfigError
+from gems.core.events import emit
+from gems.core.ports import RunRecord, Services
+from gems.core.settings import Profile
+from gems.core.state import GemsState, Options
+from gems.memory.view import find_attempt
+from gems.nodes.asking import Node, Update
+from gems.nodes.proposing import all_outages, budget_spent
+
+
+def make_intake(services: Services) -> Node:
+    """The intake node.
+
+    Raises (when it runs):
+        GemsConfigError: the request, an option, or the machine's settings cannot work.
+    """
+
+    async def intake(state: GemsState) -> Update:
+        context = _read_context(get_runtime().context)
+        prompt = _read_prompt(state.get("prompt") or "")
+        if state.get("request") and prompt in ("", state["request"]["prompt"]):
+            update = await asyncio.to_thread(_continue, services, state, context)
+        elif prompt:
+            update = await asyncio.to_thread(_start, services, prompt, context)
+        else:
+            raise GemsConfigError("the prompt is empty: say what to draw")
+        await services.artifacts.check()
+        merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
+        await services.runs.record(run_record(merged))
+        emit(
+            "started",
+            prompt=merged["request"]["prompt"],
+            profile=merged["options"]["profile"],
+            seed=merged["options"]["seed"],
+            warnings=merged["warnings"],
+        )
+        return update
+
+    return intake
+
+
+def run_record(state: GemsState) -> RunRecord:
+    """The trajectory as a line of the runs index."""
+    now = time.time()
+    best = find_attempt(state["attempts"], state["best"]) if state.get("best") else None
+    return RunRecord(
+        thread_id=str(get_config().get("configurable", {}).get("thread_id", state["trajectory_id"])),
+        trajectory_id=state["trajectory_id"],
+        prompt=state["request"]["prompt"],
+        profile=state["options"]["profile"],
+        status=state["status"],
+        stop_reason=state.get("stop_reason"),
+        score=best.get("score") if best else None,
+        rounds=state.get("round", 0),
+        best=best.get("artifact") if best else None,
+        started=now,
+        updated=now,
+    )
+
+
+def _read_context(context: object) -> GemsContext:
+    if isinstance(context, GemsContext):
+        return context
+    try:
+        return GemsContext.model_validate(dict(context) if isinstance(context, Mapping) else {})
+    except ValidationError as error:
+        raise explain(error, "option") from error
+
+
+def _read_prompt(prompt: object) -> str:
+    if not isinstance(prompt, str):
+        raise GemsConfigError(f"the prompt is {type(prompt).__name__}, not text")
+    if len(prompt) > MAX_PROMPT:
+        raise GemsConfigError(f"the prompt has {len(prompt)} characters; the limit is {MAX_PROMPT}: shorten it")
+    # Cc: control characters; Cs: halves of surrogate pairs, which is what decoded binary leaves behind.
+    strange = next(
+        (char for char in prompt if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\r\t"), None
+    )
+    if strange is not None:
+        raise GemsConfigError(f"the prompt holds {strange!r}, which is no text: is it a binary file?")
+    return prompt.strip()
+
+
+def _start(services: Services, prompt: str, context: GemsContext) -> Update:
+    options = _resolve(services.defaults(context.profile), context)
+    models = services.models(options["profile"])
+    options["overlap"] = models.overlap
+    warnings = models.images.check(prompt, options["width"], options["height"])
+    warnings += services.skills.warnings()
+    for name in options["skills"] or []:
+        services.skills.read(name)
+    return {
+        "trajectory_id": uuid.uuid4().hex,
+        "request": {"prompt": prompt},
+        "options": options,
+        "warnings": Overwrite(warnings),
+        "versions": {},
+        "requirements": [],
+        "round": 0,
+        "proposals": [],
+        "attempts": Overwrite([]),
+        "best": None,
+        "thought": "",
+        "experiences": Overwrite([]),
+        "usage": Overwrite({}),
+        "spans": Overwrite([]),
+        "status": "running",
+        "stop_reason": None,
+        "result": {},
+    }
+
+
+def _continue(services: Services, state: GemsState, context: GemsContext) -> Update:
+    """A finished trajectory goes on, with what the context raises; without a raised limit there is nothing to do."""
+    options = state["options"].copy()
+    given = context.model_dump(exclude_none=True)
+    for fixed in ("profile", "mode", "seed", "size", "skills"):
+        if fixed in given:
+            raise GemsConfigError(
+                f"{fixed} cannot change when a trajectory continues; give a prompt to start a new one"
+            )
+    options.update(given)  # type: ignore[typeddict-item]
+    reason = state.get("stop_reason")
+    if reason != "satisfied":
+        spent = budget_spent({**state, "options": options})
+        if state["round"] >= options["max_rounds"] and not all_outages(state):
+            raise GemsConfigError(f"{state['round']} rounds are done: continue with max_rounds above that")
+        if spent:
+            raise GemsConfigError(f"{spent} is reached: continue with a higher {spent}")
+    services.models(options["profile"])
+    status = "done" if reason == "satisfied" else "running"
+    return {"options": options, "status": status, "stop_reason": reason if status == "done" else None}
+
+
+def _resolve(profile: Profile, context: GemsContext) -> Options:
+    """The context's options, and the profile's where it leaves them out."""
+    given = {**profile.model_dump(), **context.model_dump(exclude_none=True)}
+    width, height = Size.parse(given["size"])
+    paper = given["mode"] == "paper"
+    return Options(
+        profile=profile.name,
+        mode=given["mode"],
+        max_rounds=given["max_rounds"],
+        max_images=given["max_images"],
+        max_calls=given["max_calls"],
+        max_seconds=given["max_seconds"],
+        patience=given["patience"],
+        candidates=1 if paper else given["candidates"],
+        seed=secrets.randbelow(2**31) if context.seed is None else context.seed,
+        width=width,
+        height=height,
+        overlap=True,
+        skills=context.skills,
+    )

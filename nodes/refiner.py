@@ -1,0 +1,131 @@
+"""The refiner: reads the trajectory view, says what went wrong, and decides what to draw next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gems.core.events import emit
+from gems.core.messages import EncodedImage
+from gems.core.ports import Services
+from gems.core.replies import NextAction, Refinement
+from gems.core.state import ActionName, Attempt, GemsState, Proposal
+from gems.memory.view import find_attempt, latest_attempt, trajectory_view
+from gems.nodes.asking import Node, Update, ask, models_of, show
+from gems.nodes.proposing import room_for, seed_of
+from gems.nodes.quoted import keep_quoted, quoted_texts
+
+REFINE: Final = """\
+You improve pictures made by a text-to-image model, round after round. The block holds the request, its requirements, \
+what earlier rounds taught, the latest attempt and the best one with their verdicts, and prompts already tried; their \
+pictures follow.
+Say what failed and why. Then give `wanted` actions out of `actions`: rewrite draws a new prompt; resample draws a tried \
+prompt again with another seed, good when it nearly worked; edit changes the best picture as the prompt instructs.
+Write whole prompts that can stand alone. Keep what was met; put what was unmet first and make it concrete: exact \
+counts, which colour belongs to which thing, where each thing stands. Do not repeat a rewrite that failed. Copy each text \
+in `quoted` letter by letter, in double quotes."""
+
+VIEW_SIDE: Final = 512
+"""Longest side, in pixels, of the pictures in the trajectory view."""
+
+
+def make_refiner(services: Services) -> Node:
+    """The refiner node: one call."""
+
+    async def refiner(state: GemsState) -> Update:
+        capabilities = (await models_of(services, state)).images.capabilities
+        wanted = room_for(state["options"], state["usage"].get("images", 0))
+        actions = _actions(state, capabilities.edit)
+        quoted = quoted_texts(state["request"]["prompt"])
+        fields = trajectory_view(state) | {
+            "wanted": wanted,
+            "actions": actions,
+            "quoted": quoted,
+            "image_model": {"notes": capabilities.notes},
+        }
+        images = await _pictures(services, state)
+        answer = await ask(services, state, "refiner", "refine", REFINE, fields, Refinement, images)
+        warnings = []
+        if answer.reply is None:
+            refinement = _resample(state)
+            warnings = [f"refiner, round {state['round']}: the reply was {answer.problem}; the prompt is drawn again"]
+        else:
+            refinement = answer.reply
+        proposals = _propose(state, refinement.actions, wanted, actions, quoted)
+        emit(
+            "refined",
+            round=state["round"],
+            diagnosis=refinement.diagnosis,
+            actions=[proposal["action"] for proposal in proposals],
+        )
+        emit("round", round=state["round"] + 1)
+        return {
+            "round": state["round"] + 1,
+            "proposals": proposals,
+            "thought": answer.thoughts or refinement.diagnosis,
+            "usage": answer.usage,
+            "warnings": warnings,
+        }
+
+    return refiner
+
+
+def _actions(state: GemsState, can_edit: bool) -> list[ActionName]:
+    if state["options"]["mode"] == "paper":
+        return ["rewrite"]
+    return ["rewrite", "resample", "edit"] if can_edit and state.get("best") else ["rewrite", "resample"]
+
+
+async def _pictures(services: Services, state: GemsState) -> list[EncodedImage]:
+    latest = latest_attempt(state)
+    best = find_attempt(state["attempts"], state.get("best"))
+    shown = [(latest, "The latest picture:")]
+    if best is not None and best["id"] != latest["id"]:
+        shown.append((best, "The best picture:"))
+    return [
+        await show(services.artifacts, attempt["artifact"], label, VIEW_SIDE)
+        for attempt, label in shown
+        if "artifact" in attempt
+    ]
+
+
+def _resample(state: GemsState) -> Refinement:
+    """What is done when no advice can be had: the best prompt, with other seeds."""
+    source = find_attempt(state["attempts"], state.get("best")) or latest_attempt(state)
+    return Refinement(diagnosis="", actions=[NextAction(action="resample", prompt=source["prompt"])])
+
+
+def _propose(
+    state: GemsState, wishes: Sequence[NextAction], wanted: int, actions: Sequence[ActionName], quoted: Sequence[str]
+) -> list[Proposal]:
+    """One proposal a candidate: the wishes in turn, repeated as needed (a repeat has its own seed)."""
+    number = state["round"] + 1
+    drawn = len(state["attempts"])
+    tried = {attempt["prompt"] for attempt in state["attempts"]}
+    proposals = []
+    for place in range(wanted):
+        wish = wishes[place % len(wishes)]
+        action = wish.action if wish.action in actions else "rewrite"
+        prompt = wish.prompt if action == "edit" else keep_quoted(wish.prompt, quoted)
+        if action != "edit" and "resample" in actions:
+            action = "resample" if prompt in tried else "rewrite"
+        proposals.append(
+            Proposal(
+                id=f"{number}.{place + 1}",
+                round=number,
+                action=action,
+                prompt=prompt,
+                seed=seed_of(state["options"], drawn + place),
+                parent=_parent(state, action, prompt),
+            )
+        )
+        tried.add(prompt)
+    return proposals
+
+
+def _parent(state: GemsState, action: ActionName, prompt: str) -> str | None:
+    """The attempt a proposal comes from: the best one for an edit, the one with the same prompt for a resample."""
+    if action == "edit":
+        return state["best"]
+    same: list[Attempt] = [attempt for attempt in state["attempts"] if attempt["prompt"] == prompt]
+    return same[0]["id"] if action == "resample" and same else None

@@ -1,0 +1,26 @@
+"""Fixtures for all tests: every test has its own home, and no test sees the settings of this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gems.core.settings import BUILT_IN, Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("GEMS_") or name == "OPENAI_API_KEY":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GEMS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose home is the test's own folder."""
+    return Settings(home=tmp_path / "home", profiles=dict(BUILT_IN))
