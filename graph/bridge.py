@@ -23,7 +23,7 @@ def as_node(node: Node, name: str) -> RunnableLambda[GemsState, Update]:
     async def at_work(state: GemsState) -> Update:
         started = time.time()
         update = await node(state)
-        return {**update, "spans": update.get("spans") or [[started, time.time()]]}
+        return {"spans": [[started, time.time()]], **update}
 
     def run_sync(state: GemsState) -> Update:
         return _submit(at_work(state)).result()

@@ -8,7 +8,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
@@ -24,6 +24,9 @@ from gems.core.state import GemsState, Options
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update
 from gems.nodes.proposing import all_outages, budget_spent
+
+
+REDUCED: Final = ("attempts", "experiences", "usage", "spans", "warnings")
 
 
 def make_intake(services: Services) -> Node:
@@ -52,7 +55,9 @@ def make_intake(services: Services) -> Node:
             seed=merged["options"]["seed"],
             warnings=merged["warnings"],
         )
-        return update
+        # A new trajectory replaces what the channels' reducers would add to.
+        replaced = {name: Overwrite(update[name]) for name in REDUCED if name in update}
+        return {**update, **replaced}
 
     return intake
 
@@ -111,17 +116,17 @@ def _start(services: Services, prompt: str, context: GemsContext) -> Update:
         "trajectory_id": uuid.uuid4().hex,
         "request": {"prompt": prompt},
         "options": options,
-        "warnings": Overwrite(warnings),
+        "warnings": warnings,
         "versions": {},
         "requirements": [],
         "round": 0,
         "proposals": [],
-        "attempts": Overwrite([]),
+        "attempts": [],
         "best": None,
         "thought": "",
-        "experiences": Overwrite([]),
-        "usage": Overwrite({}),
-        "spans": Overwrite([]),
+        "experiences": [],
+        "usage": {},
+        "spans": [],
         "status": "running",
         "stop_reason": None,
         "result": {},

@@ -91,8 +91,14 @@ async def _pictures(services: Services, state: GemsState) -> list[EncodedImage]:
 
 def _resample(state: GemsState) -> Refinement:
     """What is done when no advice can be had: the best prompt, with other seeds."""
-    source = find_attempt(state["attempts"], state.get("best")) or latest_attempt(state)
+    attempts = _redrawable(state)
+    source = find_attempt(attempts, state.get("best")) or attempts[-1]
     return Refinement(diagnosis="", actions=[NextAction(action="resample", prompt=source["prompt"])])
+
+
+def _redrawable(state: GemsState) -> list[Attempt]:
+    """Attempts whose prompt describes a whole picture; an edit's only says what to change. The first round has no edits."""
+    return [attempt for attempt in state["attempts"] if attempt["action"] != "edit"]
 
 
 def _propose(
@@ -101,7 +107,7 @@ def _propose(
     """One proposal a candidate: the wishes in turn, repeated as needed (a repeat has its own seed)."""
     number = state["round"] + 1
     drawn = len(state["attempts"])
-    tried = {attempt["prompt"] for attempt in state["attempts"]}
+    tried = {attempt["prompt"] for attempt in _redrawable(state)}
     proposals = []
     for place in range(wanted):
         wish = wishes[place % len(wishes)]
@@ -127,5 +133,5 @@ def _parent(state: GemsState, action: ActionName, prompt: str) -> str | None:
     """The attempt a proposal comes from: the best one for an edit, the one with the same prompt for a resample."""
     if action == "edit":
         return state["best"]
-    same: list[Attempt] = [attempt for attempt in state["attempts"] if attempt["prompt"] == prompt]
+    same = [attempt for attempt in _redrawable(state) if attempt["prompt"] == prompt]
     return same[0]["id"] if action == "resample" and same else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gems.backends.recording import record, replay
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ChatRole, ImageGenerator, Models
 from gems.core.settings import Endpoint, Settings
@@ -15,13 +16,16 @@ def make_models(settings: Settings, profile_name: str) -> Models:
         GemsConfigError: no such profile or provider, or a key is missing.
     """
     profile = settings.resolve(profile_name)
+    if settings.replay:
+        return replay(settings.replay)
     chat = make_chat(settings.endpoint(profile, "mllm"))
-    return Models(
+    models = Models(
         roles=dict.fromkeys(ROLES, chat),
         images=make_images(settings.endpoint(profile, "images")),
         overlap=profile.overlap,
         image_side=profile.image_side,
     )
+    return record(models, settings.record) if settings.record else models
 
 
 def make_chat(endpoint: Endpoint) -> ChatRole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, Literal
 
 from langgraph.config import get_stream_writer
@@ -66,5 +67,11 @@ def emit(event: EventName, **fields: Unpack[EventFields]) -> None:
 
 
 def emitter() -> Callable[[dict[str, Any]], None]:
-    """The writer itself, for callbacks that run on other threads."""
-    return get_stream_writer()
+    """An `emit` for callbacks that run on other threads: it carries the context of the node that asked for it."""
+    write, context = get_stream_writer(), copy_context()
+
+    def send(event: dict[str, Any]) -> None:
+        # A context cannot be entered twice at once; its copies can.
+        context.copy().run(write, event)
+
+    return send

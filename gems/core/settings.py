@@ -94,6 +94,10 @@ class Settings(BaseModel):
     skills: tuple[Path, ...] = ()
     prompts: Path | None = None
     """A folder of files that replace role prompts."""
+    record: Path | None = None
+    """A folder that every model call is written to."""
+    replay: Path | None = None
+    """A folder of recorded calls that answers in place of the models."""
     mllm: str | None = None
     images: str | None = None
     secrets: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
@@ -151,6 +155,8 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         profiles={**BUILT_IN, **toml.profiles},
         skills=(*(folder / path for path in toml.skills), *skills),
         prompts=folder / prompts if prompts else None,
+        record=folder / env["GEMS_RECORD"] if env.get("GEMS_RECORD") else None,
+        replay=folder / env["GEMS_REPLAY"] if env.get("GEMS_REPLAY") else None,
         mllm=env.get("GEMS_MLLM") or None,
         images=env.get("GEMS_IMAGES") or None,
         secrets=secrets,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,7 @@ def test_invoke_and_stream_work_without_a_loop(settings: Settings) -> None:
     graph = make_graph(settings, rehearse(["+--", "+++"]))
     options: Any = {"size": "64x64"}
     events = list(graph.stream({"prompt": "a dog"}, THREAD, context=options, stream_mode="custom"))  # type: ignore[call-overload]
+    assert json.loads(json.dumps(events)) == events
     names = [event["event"] for event in events]
     assert names[0] == "started"
     assert names[-1] == "finished"

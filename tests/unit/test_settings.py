@@ -1,0 +1,78 @@
+"""Settings: environment over `.env` over `gems.toml` over the built-in profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gems.backends.services import make_models
+from gems.core.context import Size
+from gems.core.errors import GemsConfigError
+from gems.core.settings import load_settings
+
+
+def test_the_environment_wins_over_env_file_over_toml(tmp_path: Path) -> None:
+    (tmp_path / "gems.toml").write_text('profile = "mine"\nhome = "toml"\n[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\n')
+    (tmp_path / ".env").write_text("GEMS_HOME=dotenv\nUNRELATED=1\n")
+    assert load_settings(tmp_path, {}).profile == "mine"
+    assert load_settings(tmp_path, {}).home.name == "dotenv"
+    settings = load_settings(tmp_path, {"GEMS_HOME": "/env/home", "GEMS_PROFILE": "sketch"})
+    assert (settings.profile, settings.home.name) == ("sketch", "home")
+
+
+def test_mllm_and_images_lie_over_any_profile(tmp_path: Path) -> None:
+    env = {
+        "GEMS_MLLM": "openai:qwen",
+        "GEMS_MLLM_BASE_URL": "http://localhost:1/v1",
+        "GEMS_IMAGES": "openai:z-image",
+        "GEMS_IMAGES_API_KEY": "sk-secret",
+    }
+    settings = load_settings(tmp_path, env)
+    profile = settings.resolve()
+    mllm, images = settings.endpoint(profile, "mllm"), settings.endpoint(profile, "images")
+    assert (mllm.provider, mllm.model, mllm.base_url, mllm.api_key) == ("openai", "qwen", "http://localhost:1/v1", None)
+    assert images.api_key is not None
+    assert "sk-secret" not in repr(settings) + repr(images) + settings.model_dump_json()
+    assert make_models(settings, "sketch").images.name == "openai:z-image"
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("profile = ", "gems.toml"),
+        ('colour = "red"', "colour"),
+        ('[profiles.x]\nmllm = "sketch"', "images"),
+        ('[profiles.x]\nmllm = "sketch"\nimages = "sketch"\nmax_rounds = 0', "max_rounds 0"),
+        ('[profiles.x]\nmllm = "sketch"\nimages = "sketch"\nkey = "sk-secret"', "key"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_place(tmp_path: Path, toml: str, words: str) -> None:
+    (tmp_path / "gems.toml").write_text(toml)
+    with pytest.raises(GemsConfigError, match=words) as caught:
+        load_settings(tmp_path, {})
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"GEMS_PROFILE": "nope"}, "unknown profile 'nope'; there are: openai, sketch"),
+        ({"GEMS_MLLM": "magic:8ball"}, "unknown mllm provider 'magic'"),
+        ({"GEMS_IMAGES": "magic"}, "unknown images provider 'magic'"),
+        ({"GEMS_MLLM": "openai:gpt-5-mini"}, "needs a key: set GEMS_MLLM_API_KEY"),
+        ({"GEMS_IMAGES": "openai"}, "names no model"),
+        ({"GEMS_REPLAY": "nowhere"}, "no readable tape"),
+    ],
+)
+def test_unknown_names_and_missing_keys_are_told(tmp_path: Path, env: dict[str, str], words: str) -> None:
+    settings = load_settings(tmp_path, env)
+    with pytest.raises(GemsConfigError, match=words):
+        make_models(settings, settings.resolve().name)
+
+
+@pytest.mark.parametrize("text", ["", "big", "1024", "1024x", "x1024", "63x64", "64x4097", "-64x64", "1e3x64"])
+def test_a_size_is_two_numbers_in_range(text: str) -> None:
+    with pytest.raises(GemsConfigError, match="size"):
+        Size.parse(text)
+    assert Size.parse("64X4096") == (64, 4096)
