@@ -18,6 +18,11 @@ _ROOM: Final = 32 * 2**20
 """Bytes that must be free before a run starts: a few images and their checkpoints."""
 
 
+def artifact_id(content: bytes) -> str:
+    """The id under which bytes are stored: their SHA-256, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 class FileArtifacts:
     """The artifact store of one folder. Writes are atomic, and a digest is checked on every reading."""
 
@@ -51,6 +56,10 @@ class FileArtifacts:
         """
         return await asyncio.to_thread(self._get, artifact)
 
+    async def has(self, artifact: str) -> bool:
+        """Whether the artifact is stored."""
+        return await asyncio.to_thread(self.path(artifact).exists)
+
     async def check(self) -> None:
         """Make sure that an image can be stored.
 
@@ -60,7 +69,7 @@ class FileArtifacts:
         await asyncio.to_thread(self._check)
 
     def _put(self, content: bytes) -> str:
-        artifact = hashlib.sha256(content).hexdigest()
+        artifact = artifact_id(content)
         path = self.path(artifact)
         if not (path.exists() and path.stat().st_size == len(content)):
             try:
@@ -76,8 +85,8 @@ class FileArtifacts:
             content = path.read_bytes()
         except OSError as error:
             raise ArtifactCorrupt(f"image {artifact[:12]} cannot be read: {error.strerror or error}: {path}") from error
-        if hashlib.sha256(content).hexdigest() != artifact:
-            raise ArtifactCorrupt(f"image {artifact[:12]} is damaged: delete {path} and run again")
+        if artifact_id(content) != artifact:
+            raise ArtifactCorrupt(f"image {artifact[:12]} is damaged: restore {path} from a copy, or give the prompt anew")
         return content
 
     def _check(self) -> None:

@@ -37,11 +37,11 @@ class SqliteLedger:
         self._table = Table(path, _SCHEMA)
 
     async def find(self, trajectory_id: str, key: str) -> str | None:
-        """The artifact drawn under that key in that trajectory, if any."""
+        """The artifact recorded under that key in that trajectory, if any; it may not be stored yet."""
         return await asyncio.to_thread(self._find, trajectory_id, key)
 
     async def record(self, trajectory_id: str, key: str, artifact: str) -> None:
-        """Remember a received drawing."""
+        """Remember a drawing that is about to be stored."""
         await asyncio.to_thread(self._record, trajectory_id, key, artifact)
 
     def _find(self, trajectory_id: str, key: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
@@ -12,6 +13,7 @@ from gems.core.errors import DrawingRefused, ModelOutage
 from gems.core.events import emit, emitter
 from gems.core.ports import DrawRequest, Models, Services
 from gems.core.state import Attempt, GemsState, Options, Proposal, Usage
+from gems.memory.artifacts import artifact_id
 from gems.memory.ledger import drawing_key
 from gems.memory.png import export_png
 from gems.nodes.asking import Node, Update, models_of
@@ -92,12 +94,17 @@ async def _draw(services: Services, models: Models, task: Task) -> _Received:
         height=options["height"],
         source=await services.artifacts.get(task["source"]) if task["source"] else None,
     )
-    key = drawing_key(images.identity, request, None if images.capabilities.seeds else proposal["id"])
-    if (known := await services.ledger.find(task["trajectory_id"], key)) is not None:
+    attempt = None if images.capabilities.seeds else proposal["id"]
+    # In a thread: an image model may have to read its weights to say what it is.
+    key = await asyncio.to_thread(lambda: drawing_key(images.identity, request, attempt))
+    known = await services.ledger.find(task["trajectory_id"], key)
+    if known is not None and await services.artifacts.has(known):
         return _Received(known, reused=True)
     drawing = await images.generate(request, _progress(proposal["id"]))
-    artifact = await services.artifacts.put(export_png(drawing.png, {KEY_FIELD: key}))
-    await services.ledger.record(task["trajectory_id"], key, artifact)
+    png = export_png(drawing.png, {KEY_FIELD: key})
+    # Recorded first: whenever the process dies, an image whose file is there can be found.
+    await services.ledger.record(task["trajectory_id"], key, artifact_id(png))
+    artifact = await services.artifacts.put(png)
     return _Received(artifact, reused=False)
 
 

@@ -39,10 +39,10 @@ def make_intake(services: Services) -> Node:
     async def intake(state: GemsState) -> Update:
         context = _read_context(get_runtime().context)
         prompt = _read_prompt(state.get("prompt") or "")
-        if state.get("request") and prompt in ("", state["request"]["prompt"]):
-            update = await asyncio.to_thread(_continue, services, state, context)
-        elif prompt:
+        if prompt:
             update = await asyncio.to_thread(_start, services, prompt, context)
+        elif state.get("request"):
+            update = await asyncio.to_thread(_continue, services, state, context)
         else:
             raise GemsConfigError("the prompt is empty: say what to draw")
         await services.artifacts.check()

@@ -121,6 +121,10 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    async def has(self, artifact: str) -> bool:
+        """Whether the artifact is stored."""
+        ...
+
     def path(self, artifact: str) -> Path:
         """Where the file lies."""
         ...
@@ -138,11 +142,11 @@ class Ledger(Protocol):
     """Which drawing of a trajectory has already been received."""
 
     async def find(self, trajectory_id: str, key: str) -> str | None:
-        """The artifact drawn under that key, if any."""
+        """The artifact recorded under that key, if any; it may not be stored yet."""
         ...
 
     async def record(self, trajectory_id: str, key: str, artifact: str) -> None:
-        """Remember a received drawing."""
+        """Remember a drawing that is about to be stored."""
         ...
 
 
