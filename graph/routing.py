@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from langgraph.types import Send
@@ -15,12 +14,12 @@ from gems.nodes.proposing import all_outages
 
 def after_intake(
     state: GemsState,
-) -> Sequence[Literal["planner", "decomposer"]] | Literal["refiner", "finish"] | list[Send]:
+) -> tuple[Literal["planner"], Literal["decomposer"]] | Literal["refiner", "finish"] | list[Send]:
     """A new trajectory is planned; a continued one goes on where it stood."""
     if state["status"] == "done":
         return "finish"
     if state["round"] == 0:
-        return ["planner", "decomposer"]
+        return "planner", "decomposer"
     return draw_all(state) if all_outages(state) else "refiner"
 
 

@@ -121,7 +121,8 @@ class OwnServices(MachineServices):
             settings = self.settings.resolve(profile)
             return Models(own, self._images, overlap=settings.overlap, image_side=settings.image_side)
         models = super().models(profile)
-        return replace(models, roles={**models.roles, **own}, images=self._images or models.images)
+        mllm = "your own" if own else models.mllm
+        return replace(models, roles={**models.roles, **own}, mllm=mllm, images=self._images or models.images)
 
     def _own_roles(self) -> dict[Role, ChatRole]:
         if self._chat is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,8 +36,10 @@ class ExclusiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002
         """As LangGraph's, holding the thread meanwhile. `ainvoke` goes through here too."""
         with self._held(config):
-            async for part in super().astream(input, config, **kwargs):
-                yield part
+            # Closed with us: a stream that is left early must not run on without its lock.
+            async with aclosing(super().astream(input, config, **kwargs)) as parts:
+                async for part in parts:
+                    yield part
 
     @contextmanager
     def _held(self, config: RunnableConfig | None) -> Iterator[None]:

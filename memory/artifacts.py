@@ -86,7 +86,9 @@ class FileArtifacts:
         except OSError as error:
             raise ArtifactCorrupt(f"image {artifact[:12]} cannot be read: {error.strerror or error}: {path}") from error
         if artifact_id(content) != artifact:
-            raise ArtifactCorrupt(f"image {artifact[:12]} is damaged: restore {path} from a copy, or give the prompt anew")
+            raise ArtifactCorrupt(
+                f"image {artifact[:12]} is damaged: restore {path} from a copy, or give the prompt anew"
+            )
         return content
 
     def _check(self) -> None:

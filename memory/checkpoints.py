@@ -52,11 +52,12 @@ def open_saver(path: Path) -> Iterator[SqliteSaver]:
 def _explained(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GemsConfigError(f"cannot write to {path.parent}: {error.strerror}; set GEMS_HOME elsewhere") from error
+    try:
         yield
     except sqlite3.Error as error:
         raise explained(path, error) from error
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise GemsConfigError(f"cannot write to {path.parent}: {error.strerror}; set GEMS_HOME elsewhere") from error
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def make_finish(services: Services) -> Node:
 
     async def finish(state: GemsState) -> Update:
         best = find_attempt(state["attempts"], state.get("best"))
-        status: Status = "failed" if state["stop_reason"] == "failed" else "done"
+        status: Status = "done" if best else "failed"
         result: dict[str, Any] = {
             "rounds": state["round"],
             "score": best.get("score", 0.0) if best else 0.0,

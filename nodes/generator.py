@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
@@ -38,6 +37,8 @@ class _Received(NamedTuple):
     artifact: str
     reused: bool
     """Whether this trajectory had received it before."""
+    seconds: float
+    """What its drawing took, without waiting for its turn."""
 
 
 def make_generator(services: Services) -> Node:
@@ -52,7 +53,6 @@ def make_generator(services: Services) -> Node:
         proposal = task["proposal"]
         attempt: Attempt = {**proposal}  # type: ignore[typeddict-item]  # a proposal is an attempt's beginning
         models = await models_of(services, state)
-        started = time.monotonic()
         try:
             received = await _draw(services, models, task)
         except DrawingRefused as error:
@@ -61,19 +61,18 @@ def make_generator(services: Services) -> Node:
             if task["alone"]:
                 raise
             return _not_drawn(attempt, "outage", error)
-        seconds = time.monotonic() - started
         emit(
             "drawn",
             attempt=attempt["id"],
             artifact=received.artifact,
-            seconds=seconds,
+            seconds=received.seconds,
             reused=received.reused,
             prompt=attempt["prompt"],
             seed=attempt["seed"],
             action=attempt["action"],
         )
-        usage = Usage(reused=1) if received.reused else Usage(images=1, image_seconds=seconds)
-        attempt["artifact"], attempt["reused"] = received
+        usage = Usage(reused=1) if received.reused else Usage(images=1, image_seconds=received.seconds)
+        attempt["artifact"], attempt["reused"] = received.artifact, received.reused
         return {"attempts": [attempt], "usage": usage}
 
     return generator
@@ -99,13 +98,13 @@ async def _draw(services: Services, models: Models, task: Task) -> _Received:
     key = await asyncio.to_thread(lambda: drawing_key(images.identity, request, attempt))
     known = await services.ledger.find(task["trajectory_id"], key)
     if known is not None and await services.artifacts.has(known):
-        return _Received(known, reused=True)
+        return _Received(known, reused=True, seconds=0.0)
     drawing = await images.generate(request, _progress(proposal["id"]))
     png = export_png(drawing.png, {KEY_FIELD: key})
     # Recorded first: whenever the process dies, an image whose file is there can be found.
     await services.ledger.record(task["trajectory_id"], key, artifact_id(png))
     artifact = await services.artifacts.put(png)
-    return _Received(artifact, reused=False)
+    return _Received(artifact, reused=False, seconds=drawing.seconds)
 
 
 def _progress(attempt_id: str) -> Callable[[int, int], None]:

@@ -8,7 +8,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
@@ -25,8 +25,7 @@ from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update
 from gems.nodes.proposing import all_outages, budget_spent
 
-
-REDUCED: Final = ("attempts", "experiences", "usage", "spans", "warnings")
+REDUCED: Final[tuple[str, ...]] = ("attempts", "experiences", "usage", "spans", "warnings")
 
 
 def make_intake(services: Services) -> Node:
@@ -56,8 +55,7 @@ def make_intake(services: Services) -> Node:
             warnings=merged["warnings"],
         )
         # A new trajectory replaces what the channels' reducers would add to.
-        replaced = {name: Overwrite(update[name]) for name in REDUCED if name in update}
-        return {**update, **replaced}
+        return update | {name: Overwrite(update[name]) for name in REDUCED if name in update}
 
     return intake
 
@@ -108,6 +106,7 @@ def _start(services: Services, prompt: str, context: GemsContext) -> Update:
     options = _resolve(services.defaults(context.profile), context)
     models = services.models(options["profile"])
     options["overlap"] = models.overlap
+    options["models"] = {"mllm": models.mllm, "images": models.images.name}
     warnings = models.images.check(prompt, options["width"], options["height"])
     warnings += services.skills.warnings()
     for name in options["skills"] or []:
@@ -162,6 +161,7 @@ def _resolve(profile: Profile, context: GemsContext) -> Options:
     paper = given["mode"] == "paper"
     return Options(
         profile=profile.name,
+        models={},
         mode=given["mode"],
         max_rounds=given["max_rounds"],
         max_images=given["max_images"],

@@ -82,7 +82,7 @@ def stop_reason(state: GemsState, best: Attempt | None, spent: Usage) -> StopRea
     if best is not None and _only_unknown(best):
         return "unverified"
     if state["round"] >= options["max_rounds"]:
-        return "max_rounds" if best is not None else "failed"
+        return "max_rounds"
     if budget_spent({**state, "usage": usage}):
         return "budget"
     if best is not None and options["patience"] and state["round"] - best["round"] >= options["patience"]:

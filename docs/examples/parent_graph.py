@@ -30,7 +30,9 @@ class Order(TypedDict, total=False):
 
 def approve(state: Order) -> Command[Literal["draw", "__end__"]]:
     """Stop and ask a person: "yes" ends, any other answer is the next prompt."""
-    answer = interrupt({"image": state["result"]["image"], "score": state["result"]["score"], "question": "Is this right?"})
+    answer = interrupt(
+        {"image": state["result"]["image"], "score": state["result"]["score"], "question": "Is this right?"}
+    )
     if answer == "yes":
         return Command(update={"approved": True}, goto=END)
     return Command(update={"prompt": answer}, goto="draw")
@@ -54,9 +56,15 @@ def main() -> None:
     desk = order_desk()
     thread: Any = {"configurable": {"thread_id": "order-1"}}
     context = GemsContext(size="512x512", seed=7)
-    for step in ({"prompt": "a red apple"}, Command(resume="two red apples left of a blue vase"), Command(resume="yes")):
+    for step in (
+        {"prompt": "a red apple"},
+        Command(resume="two red apples left of a blue vase"),
+        Command(resume="yes"),
+    ):
         state = desk.invoke(step, thread, context=context)
-        sys.stdout.write(f"{state['prompt']}: score {state['result']['score']:.2f}, approved {state.get('approved', False)}\n")
+        sys.stdout.write(
+            f"{state['prompt']}: score {state['result']['score']:.2f}, approved {state.get('approved', False)}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def record(models: Models, folder: Path) -> Models:
             "name": images.name,
             "identity": dict(images.identity),
             "capabilities": asdict(images.capabilities),
+            "mllm": models.mllm,
             "overlap": models.overlap,
             "image_side": models.image_side,
         },
@@ -80,6 +81,7 @@ def replay(folder: Path) -> Models:
     return Models(
         roles=dict.fromkeys(ROLES, cast("ChatRole", role)),
         images=_ReplayingImages(folder, head, answers),
+        mllm=head["mllm"],
         overlap=head["overlap"],
         image_side=head["image_side"],
     )
@@ -164,7 +166,9 @@ class _RecordingImages:
 
 def _next(answers: dict[str, deque[dict[str, Any]]], key: str, what: str) -> dict[str, Any]:
     if not answers[key]:
-        raise GemsRunError(f"the tape holds no answer to this {what}: give the prompt, seed and options it was recorded with")
+        raise GemsRunError(
+            f"the tape holds no answer to this {what}: give the prompt, seed and options it was recorded with"
+        )
     answer = answers[key].popleft()
     if "error" in answer:
         raise _ERRORS[answer["error"]](answer["message"])

@@ -18,10 +18,11 @@ def make_models(settings: Settings, profile_name: str) -> Models:
     profile = settings.resolve(profile_name)
     if settings.replay:
         return replay(settings.replay)
-    chat = make_chat(settings.endpoint(profile, "mllm"))
+    mllm = settings.endpoint(profile, "mllm")
     models = Models(
-        roles=dict.fromkeys(ROLES, chat),
+        roles=dict.fromkeys(ROLES, make_chat(mllm)),
         images=make_images(settings.endpoint(profile, "images")),
+        mllm=mllm.name,
         overlap=profile.overlap,
         image_side=profile.image_side,
     )

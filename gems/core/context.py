@@ -5,9 +5,9 @@ Never a path, a URL or a key: those are settings of the machine. Context values 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
 from gems.core.errors import GemsConfigError
@@ -46,8 +46,11 @@ class GemsContext(BaseModel):
     )
     candidates: int | None = Field(default=None, ge=1, le=16, title="Candidates", description="Images drawn a round.")
     seed: int | None = Field(default=None, ge=0, lt=2**32, title="Seed", description="Random when left out.")
-    size: Annotated[str, StringConstraints(pattern=r"^\d{2,4}x\d{2,4}$")] | None = Field(
-        default=None, title="Size", description="WIDTHxHEIGHT in pixels, 64 to 4096 a side, e.g. 1024x1024."
+    size: str | None = Field(
+        default=None,
+        title="Size",
+        description="WIDTHxHEIGHT in pixels, 64 to 4096 a side.",
+        examples=["1024x1024", "1536x1024"],
     )
     max_images: int | None = Field(default=None, ge=1, title="Most images", description="Stop before drawing more.")
     max_calls: int | None = Field(default=None, ge=1, title="Most calls", description="Stop before more model calls.")

@@ -220,6 +220,8 @@ class Models:
 
     roles: Mapping[Role, ChatRole]
     images: ImageGenerator
+    mllm: str = "your own"
+    """`provider:model` of who answers, for people."""
     overlap: bool = True
     """Whether chat and drawing may run at the same time; not on one shared GPU."""
     image_side: int = 1024

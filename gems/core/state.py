@@ -31,6 +31,8 @@ class Options(TypedDict):
     """The resolved options of a trajectory. They live in state because a resumed run gets no context."""
 
     profile: str
+    models: dict[str, str]
+    """`provider:model` of `mllm` and `images`, so that a trajectory says who made it."""
     mode: Mode
     max_rounds: int
     max_images: int | None
@@ -148,7 +150,9 @@ def merge_experiences(old: Sequence[Experience], new: Sequence[Experience]) -> l
 
 def add_usage(old: Usage, new: Usage) -> Usage:
     """The sum, field by field."""
-    total: dict[str, Any] = {name: old.get(name, 0) + new.get(name, 0) for name in {**old, **new}}
+    total = cast("dict[str, float]", dict(old))
+    for name, value in cast("dict[str, float]", new).items():
+        total[name] = total.get(name, 0) + value
     return cast("Usage", total)
 
 

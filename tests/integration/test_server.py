@@ -95,7 +95,9 @@ async def test_the_schemas_draw_a_good_form(client: LangGraphClient) -> None:
 
 async def test_a_prompt_is_drawn_with_progress_and_survives_a_bad_input(client: LangGraphClient) -> None:
     thread = (await client.threads.create())["thread_id"]
-    errors = [part async for part in client.runs.stream(thread, "gems", input={"prompt": "a dragon"}, stream_mode="custom")]
+    errors = [
+        part async for part in client.runs.stream(thread, "gems", input={"prompt": "a dragon"}, stream_mode="custom")
+    ]
     assert "'dragon'" in str(errors[-1].data)
     assert "GEMS_IMAGES" in str(errors[-1].data)
     assert (await client.threads.get(thread))["status"] == "error"

@@ -23,8 +23,8 @@ class SayingModel(BaseChatModel):
     """A chat model that says what it was given, and remembers what it heard."""
 
     says: list[Any]
-    heard: list[list[BaseMessage]] = []
-    options: list[dict[str, Any]] = []
+    heard: list[list[BaseMessage]]
+    options: list[dict[str, Any]]
 
     @property
     def _llm_type(self) -> str:
@@ -49,7 +49,9 @@ def model(*says: str | AIMessage | Exception) -> SayingModel:
     return SayingModel(says=[AIMessage(it) if isinstance(it, str) else it for it in says], heard=[], options=[])
 
 
-MESSAGES: Sequence[BaseMessage] = compose("compress", "Be short.", {"a": 1}, [EncodedImage(b"x", "image/png", "The picture:")])
+MESSAGES: Sequence[BaseMessage] = compose(
+    "compress", "Be short.", {"a": 1}, [EncodedImage(b"x", "image/png", "The picture:")]
+)
 GOOD = '{"experience": "red worked"}'
 
 

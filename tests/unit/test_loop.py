@@ -178,7 +178,7 @@ async def test_a_refusal_is_told_to_the_refiner(settings: Settings) -> None:
 async def test_when_everything_is_refused_the_run_fails_in_words(settings: Settings) -> None:
     images = ScriptedImages(lambda _: DrawingRefused("no"))
     state = await run(make_graph(settings, rehearse(["+++"]), images), max_rounds=2)
-    assert (state["status"], state["stop_reason"], state["best"]) == ("failed", "failed", None)
+    assert (state["status"], state["stop_reason"], state["best"]) == ("failed", "max_rounds", None)
 
 
 async def test_unreadable_replies_are_never_guessed(settings: Settings) -> None:

@@ -216,7 +216,8 @@ async def test_checkpoints_hold_json_values_and_no_images(settings: Settings) ->
 def long_trajectory(rounds: int) -> GemsState:
     """A trajectory with long prompts and evidence, none of it ever right."""
     requirements = [
-        Requirement(id=f"r{n}", question=f"Is there a thing number {n}?", kind="object", depends_on=[]) for n in range(1, 11)
+        Requirement(id=f"r{n}", question=f"Is there a thing number {n}?", kind="object", depends_on=[])
+        for n in range(1, 11)
     ]
     verdicts = {it["id"]: Verdict(verdict="unmet", evidence="nothing " * 60, confidence=0.9) for it in requirements}
     attempts: list[Attempt] = [

@@ -53,7 +53,9 @@ class Listener:
 
 
 def render(message: BaseMessage) -> str:
-    parts: list[Any] = message.content if isinstance(message.content, list) else [{"type": "text", "text": message.content}]
+    parts: list[Any] = (
+        message.content if isinstance(message.content, list) else [{"type": "text", "text": message.content}]
+    )
     texts = [part["text"] if part["type"] == "text" else f"[{part['image_url']['url'][:22]}...]" for part in parts]
     return f"\n===== {message.type} =====\n" + "\n".join(texts) + "\n"
 
@@ -61,7 +63,9 @@ def render(message: BaseMessage) -> str:
 @pytest.fixture
 async def heard(settings: Settings) -> dict[str, str]:
     """What a run of three rounds with two candidates says to its models; the last message of each task."""
-    chat = rehearse(["+--", "+--", "++-", "++-", "+-?"], choose_skills=lambda _: {"reason": "numbers", "skills": ["counting"]})
+    chat = rehearse(
+        ["+--", "+--", "++-", "++-", "+-?"], choose_skills=lambda _: {"reason": "numbers", "skills": ["counting"]}
+    )
     listener = Listener(chat)
     services = OwnServices(settings, chat=listener, images=ScriptedImages(), skills=OneSkill())
     context: Any = {"size": "64x64", "seed": 7, "candidates": 2, "max_rounds": 3}

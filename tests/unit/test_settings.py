@@ -13,7 +13,9 @@ from gems.core.settings import load_settings
 
 
 def test_the_environment_wins_over_env_file_over_toml(tmp_path: Path) -> None:
-    (tmp_path / "gems.toml").write_text('profile = "mine"\nhome = "toml"\n[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\n')
+    (tmp_path / "gems.toml").write_text(
+        'profile = "mine"\nhome = "toml"\n[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\n'
+    )
     (tmp_path / ".env").write_text("GEMS_HOME=dotenv\nUNRELATED=1\n")
     assert load_settings(tmp_path, {}).profile == "mine"
     assert load_settings(tmp_path, {}).home.name == "dotenv"

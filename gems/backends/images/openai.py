@@ -77,7 +77,7 @@ class OpenAIImages:
                 answer = await client.images.generate(
                     model=self._endpoint.model,
                     prompt=request.prompt,
-                    size=f"{request.width}x{request.height}",  # type: ignore[arg-type]  # servers take more than the list
+                    size=f"{request.width}x{request.height}",
                     n=1,
                     extra_body=extra,
                 )
@@ -94,7 +94,9 @@ def _explained(error: Any) -> Exception:
         return DrawingRefused(f"the image server refused the prompt: {code}")
     if error.status_code in (408, 409, 429) or error.status_code >= 500:
         return ModelOutage(f"the image server did not answer: status {error.status_code}")
-    return GemsConfigError(f"the image server refused the call ({error.status_code} {code}): check key, model, size and URL")
+    return GemsConfigError(
+        f"the image server refused the call ({error.status_code} {code}): check key, model, size and URL"
+    )
 
 
 def _as_png(answer: Any, name: str) -> bytes:

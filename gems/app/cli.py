@@ -1,0 +1,273 @@
+"""The command line: commands and options. What they do is loaded when one is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from gems import __version__
+from gems.core.errors import GemsConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+_LEADING = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class _Gems(click.Group):
+    """The group: one place that turns errors into a message, an object on standard output, and an exit code."""
+
+    def main(  # type: ignore[override]  # the overloads differ in `standalone_mode`, which is fixed here
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Run a command and leave with its exit code."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        _speak_utf8()
+        try:
+            code = super().main(arguments, prog_name, **{**extra, "standalone_mode": False})
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+            if "--json" in arguments:
+                _print_refusal(GemsConfigError(error.format_message()))
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("Stopped.", err=True)
+            code = 130
+            if "--json" in arguments:
+                _print_refusal(KeyboardInterrupt())
+        except Exception as error:
+            code = _fail(error, arguments)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order they are needed, not by name."""
+        return list(self.commands)
+
+
+def _speak_utf8() -> None:
+    """Prompts hold any language, and the code page of a Windows pipe does not."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _fail(error: Exception, arguments: Sequence[str]) -> int:
+    from gems.app.outcome import describe
+    from gems.app.summary import show_failure
+    from gems.app.terminal import make_console
+
+    if "--debug" in arguments or os.environ.get("GEMS_DEBUG"):
+        traceback.print_exception(error)
+    failure = describe(error)
+    show_failure(failure, make_console(stderr=True))
+    if "--json" in arguments:
+        _print_refusal(error)
+    return failure.exit_code
+
+
+def _print_refusal(error: BaseException) -> None:
+    from gems.app.outcome import refused
+
+    click.echo(json.dumps(refused(None, error).as_json(), ensure_ascii=False, indent=2))
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_debug = click.option("--debug", is_flag=True, envvar="GEMS_DEBUG", help="Show the traceback of an error.")
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr."
+)
+_out_folder = click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: gems-out/THREAD]"
+)
+_limits = _options(
+    click.option("--max-rounds", type=int, metavar="N", help="Most rounds of drawing."),
+    click.option("--max-images", type=int, metavar="N", help="Stop before drawing more images than this."),
+    click.option("--max-calls", type=int, metavar="N", help="Stop before more model calls than this."),
+    click.option("--max-seconds", type=float, metavar="S", help="Start no round after this many seconds."),
+    click.option("--candidates", type=int, metavar="N", help="Images drawn in each round."),
+)
+
+
+@click.group(cls=_Gems, context_settings=_LEADING)
+@click.version_option(__version__, prog_name="gems")
+def main() -> None:
+    """Turns any text-to-image model into an agent: it plans, draws, looks, remembers, and draws again.
+
+    \b
+      gems doctor
+      gems run "three red apples to the left of a blue vase"
+
+    Exit codes: 0 done, 1 the run failed, 2 your input or settings, 130 stopped by Ctrl-C.
+    """  # noqa: D301 - click reads the backspace itself: the next paragraph keeps its lines
+
+
+@main.command()
+@click.argument("prompt")
+@click.option("--profile", metavar="NAME", help="A named set of models.  [default: GEMS_PROFILE, else sketch]")
+@_limits
+@click.option("--seed", type=int, metavar="N", help="First seed.  [default: random, printed]")
+@click.option("--size", metavar="WxH", help="Size in pixels, e.g. 1024x768.")
+@click.option(
+    "--skill",
+    "skills",
+    multiple=True,
+    metavar="NAME",
+    help="Use this skill; repeatable.  [default: the planner chooses]",
+)
+@click.option("--no-skills", is_flag=True, help="Use no skill.")
+@click.option("--paper", is_flag=True, help="Run the loop of the paper (arXiv 2603.28088) as it stands.")
+@click.option("--thread", metavar="ID", help="Name the run.  [default: date, time and four letters]")
+@_out_folder
+@_json
+@_debug
+def run(
+    prompt: str,
+    skills: tuple[str, ...],
+    no_skills: bool,
+    paper: bool,
+    thread: str | None,
+    out: Path | None,
+    as_json: bool,
+    debug: bool,
+    **options: Any,
+) -> int:
+    """Draw PROMPT, look, and draw again until it is right. A PROMPT of - is read from standard input."""
+    if skills and no_skills:
+        raise click.UsageError("--skill and --no-skills exclude each other")
+    options["skills"] = [] if no_skills else list(skills) or None
+    options["mode"] = "paper" if paper else None
+    from gems.app.commands import start
+    from gems.app.session import Target
+    from gems.app.threads import new_thread_id
+
+    thread_id = new_thread_id(datetime.now()) if thread is None else thread
+    return start(prompt, options, Target(thread_id, out, as_json, debug))
+
+
+@main.command()
+@click.argument("thread")
+@_limits
+@_out_folder
+@_json
+@_debug
+def resume(thread: str, out: Path | None, as_json: bool, debug: bool, **options: Any) -> int:
+    """Go on with a run that was stopped.
+
+    One that was killed goes on too, and one that is finished does when a limit is raised.
+    """
+    from gems.app.commands import resume as resume_run
+    from gems.app.session import Target
+
+    return resume_run(options, Target(thread, out, as_json, debug))
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most runs listed.")
+@_json
+@_debug
+def runs(limit: int, as_json: bool, debug: bool) -> None:  # noqa: ARG001 - the group reads --debug
+    """List the runs of this machine, the latest first."""
+    from gems.app.commands import list_runs
+
+    list_runs(limit, as_json=as_json)
+
+
+@main.command()
+@click.argument("thread")
+@_json
+@_debug
+def show(thread: str, as_json: bool, debug: bool) -> int:
+    """Show a run: verdicts, images, lessons, cost."""
+    from gems.app.commands import show as show_run
+    from gems.app.session import Target
+
+    return show_run(Target(thread, None, as_json, debug))
+
+
+@main.command()
+@click.argument("thread")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The HTML file.  [default: gems-out/THREAD/report.html]",
+)
+@_debug
+def report(thread: str, out: Path | None, debug: bool) -> int:
+    """Write the report of a run as one HTML file."""
+    from gems.app.commands import report as write_report
+    from gems.app.session import Target
+
+    return write_report(Target(thread, out, as_json=False, debug=debug))
+
+
+@main.group()
+def skills() -> None:
+    """List, read, check and make skills."""
+
+
+@skills.command("list")
+def skills_list() -> None:
+    """List the skills that the planner can choose."""
+    from gems.app.skill_commands import list_skills
+
+    list_skills()
+
+
+@skills.command("show")
+@click.argument("name")
+def skills_show(name: str) -> None:
+    """Print a skill as a model reads it."""
+    from gems.app.skill_commands import show_skill
+
+    show_skill(name)
+
+
+@skills.command("validate")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+def skills_validate(path: Path) -> int:
+    """Check the skill in the folder PATH, or every skill in a folder of skills."""
+    from gems.app.skill_commands import validate
+
+    return validate(path)
+
+
+@skills.command("new")
+@click.argument("name")
+@click.option("--description", required=True, help="What it does and when to use it: all that the planner sees of it.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("skills"),
+    show_default=True,
+    metavar="DIR",
+)
+def skills_new(name: str, description: str, folder: Path) -> None:
+    """Write the first draft of a skill called NAME."""
+    from gems.app.skill_commands import new
+
+    new(folder, name, description)
+
+
+@main.command()
+@click.option("--profile", metavar="NAME", help="The profile to check.  [default: GEMS_PROFILE, else sketch]")
+@_debug
+def doctor(profile: str | None, debug: bool) -> int:  # noqa: ARG001 - the group reads --debug
+    """Check that this machine is ready. It draws one picture and asks two questions: a paid model charges for that."""
+    from gems.app.doctor import examine
+
+    return examine(profile)

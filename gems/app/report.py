@@ -1,0 +1,219 @@
+"""The report: one self-contained HTML page about one run."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from gems import __version__
+from gems.app.outcome import NO_VERDICT, best_attempt, spent
+from gems.app.prompt_diff import Piece, compare_prompts
+from gems.app.score_plot import ScorePlot, plot_scores
+from gems.app.wording import STOPPED_BECAUSE, TICKS, cost, duration, percent
+from gems.core.errors import GemsError
+from gems.core.ports import ArtifactStore
+from gems.core.state import Attempt, Experience, GemsState, Requirement, Verdict
+
+_SIDE: Final = {"best": 1024, "round": 640, "strip": 168}
+"""Longest side, in pixels, of the pictures in the page."""
+_QUALITY: Final = 86
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A requirement's verdict on one image."""
+
+    requirement: Requirement
+    verdict: Verdict
+
+
+class _Picture(NamedTuple):
+    """An image as a data URI; without one, `missing` says why."""
+
+    uri: str | None
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One attempt on the page. `picture` is a data URI; without one, `missing` says why."""
+
+    attempt: Attempt
+    picture: str | None
+    missing: str
+    change: list[Piece]
+    repeats: bool
+    answers: list[Answer]
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round on the page."""
+
+    number: int
+    thumbnail: str | None
+    candidates: list[Candidate]
+    diagnosis: str
+    experience: Experience | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A requirement through all rounds: the verdict on the best-scored image of each, then the final one."""
+
+    requirement: Requirement
+    rounds: list[Verdict | None]
+    final: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything the template shows."""
+
+    thread_id: str
+    state: GemsState
+    models: Mapping[str, str]
+    best: Candidate | None
+    rows: list[Row]
+    judged: list[int]
+    rounds: list[Round]
+    plot: ScorePlot | None
+    usage: Mapping[str, float]
+    started: str
+
+
+async def render_report(
+    thread_id: str, state: GemsState, artifacts: ArtifactStore, models: Mapping[str, str] | None = None
+) -> str:
+    """The page as HTML. It loads nothing: pictures are scaled JPEGs inside it.
+
+    Args:
+        thread_id: The run's thread.
+        state: The thread's state; a run that is not finished has a report too.
+        artifacts: Where the images are.
+        models: Names of the models by what they do, for the table of options.
+    """
+    best = best_attempt(state)
+    page = Page(
+        thread_id=thread_id,
+        state=state,
+        models=models or {},
+        best=await _candidate(state, best, None, artifacts, "best") if best else None,
+        rows=_rows(state, best),
+        judged=_judged_rounds(state),
+        rounds=await _rounds(state, artifacts),
+        plot=plot_scores(state.get("attempts", [])),
+        usage=spent(state),
+        started=_date(state),
+    )
+    return _environment().get_template("report.html.jinja").render(page=page, version=__version__)
+
+
+def _environment() -> Environment:
+    # Prompts and evidence come from people and models and may hold HTML.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, duration=duration, cost=cost)
+    environment.globals.update(ticks=TICKS, because=STOPPED_BECAUSE)
+    return environment
+
+
+async def _rounds(state: GemsState, artifacts: ArtifactStore) -> list[Round]:
+    attempts = state.get("attempts", [])
+    experiences = {experience["round"]: experience for experience in state.get("experiences", [])}
+    # The diagnosis in the state is of the round before the newest proposals.
+    diagnosed = max((proposal["round"] for proposal in state.get("proposals", [])), default=0) - 1
+    rounds, before = [], None
+    for number in sorted({attempt["round"] for attempt in attempts}):
+        drawn = [attempt for attempt in attempts if attempt["round"] == number]
+        candidates = [await _candidate(state, attempt, before, artifacts, "round") for attempt in drawn]
+        diagnosis = state.get("thought", "") if number == diagnosed else ""
+        leader = _leader(drawn)
+        thumbnail = (await _picture(leader, artifacts, "strip")).uri
+        rounds.append(Round(number, thumbnail, candidates, diagnosis, experiences.get(number)))
+        before = leader["prompt"]
+    return rounds
+
+
+async def _picture(attempt: Attempt, artifacts: ArtifactStore, use: str) -> _Picture:
+    if "artifact" not in attempt:
+        return _Picture(None, attempt.get("error", "not drawn yet"))
+    try:
+        return _Picture(_data_uri(await artifacts.get(attempt["artifact"]), _SIDE[use]), "")
+    except (GemsError, OSError) as error:
+        # One lost picture must not cost the person the rest of the page.
+        return _Picture(None, str(error))
+
+
+async def _candidate(
+    state: GemsState, attempt: Attempt, before: str | None, artifacts: ArtifactStore, use: str
+) -> Candidate:
+    picture = await _picture(attempt, artifacts, use)
+    verdicts = attempt.get("verdicts", {})
+    best = best_attempt(state)
+    # An edit's prompt is an instruction: compared with the prompt before it, everything would look changed.
+    compared = None if attempt["action"] == "edit" else before
+    return Candidate(
+        attempt=attempt,
+        picture=picture.uri,
+        missing=picture.missing,
+        change=compare_prompts(compared, attempt["prompt"]),
+        repeats=compared == attempt["prompt"],
+        answers=[Answer(it, verdicts[it["id"]]) for it in state.get("requirements", []) if it["id"] in verdicts],
+        is_best=best is not None and best["id"] == attempt["id"],
+    )
+
+
+def _rows(state: GemsState, best: Attempt | None) -> list[Row]:
+    attempts = [attempt for attempt in state.get("attempts", []) if "verdicts" in attempt]
+    leaders = [_leader([it for it in attempts if it["round"] == number]) for number in _judged_rounds(state)]
+    final = best.get("verdicts", {}) if best else {}
+    return [
+        Row(
+            requirement,
+            [leader.get("verdicts", {}).get(requirement["id"]) for leader in leaders],
+            final.get(requirement["id"], NO_VERDICT),
+        )
+        for requirement in state.get("requirements", [])
+    ]
+
+
+def _judged_rounds(state: GemsState) -> list[int]:
+    return sorted({attempt["round"] for attempt in state.get("attempts", []) if "verdicts" in attempt})
+
+
+def _leader(attempts: Sequence[Attempt]) -> Attempt:
+    return max(attempts, key=lambda attempt: attempt.get("score", -1.0))
+
+
+def _data_uri(content: bytes, side: int) -> str:
+    with Image.open(io.BytesIO(content)) as opened:
+        picture = opened.convert("RGBA")
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    flat = Image.new("RGB", picture.size, "white")
+    flat.paste(picture, mask=picture.getchannel("A"))
+    jpeg = io.BytesIO()
+    flat.save(jpeg, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+
+def _date(state: GemsState) -> str:
+    spans: list[Any] = state.get("spans", [])
+    if not spans:
+        return ""
+    start = datetime.fromtimestamp(spans[0][0], UTC)
+    return f"{start.day} {start:%B %Y, %H:%M} UTC"

@@ -1,0 +1,44 @@
+"""The decomposer's expert: a request as yes/no questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gems.backends.sketch.atoms import atoms
+from gems.backends.sketch.language import read_prompt
+from gems.backends.sketch.questions import Aspect, say
+from gems.core.replies import RequirementItem, Requirements
+from gems.core.state import RequirementKind
+
+_KINDS: Final[dict[Aspect, RequirementKind]] = {
+    "object": "object", "count": "count", "attribute": "attribute", "spatial": "spatial", "text": "text",
+    "background": "other", "whole": "other",
+}  # fmt: skip
+_LONGEST: Final = 300
+"""Characters of a request that is asked about as a whole."""
+
+
+def decompose(fields: Mapping[str, Any]) -> Requirements:
+    """One question an atom. What the vocabulary lacks is asked about too: whether it is there is for the critic to say."""
+    prompt = str(fields["request"]["prompt"])
+    reading = read_prompt(prompt)
+    items: list[RequirementItem] = []
+    ids: list[str] = []
+    said: dict[str, str] = {}
+    for atom in atoms(reading.spec):
+        question = say(atom.question)
+        if question not in said:
+            said[question] = f"r{len(items) + 1}"
+            parents = list(dict.fromkeys(ids[parent] for parent in atom.depends_on))
+            items.append(_item(said[question], question, _KINDS[atom.aspect], parents))
+        ids.append(said[question])
+    for noun in reading.unknown:
+        items.append(_item(f"r{len(items) + 1}", f"Is there any {noun}?", "object", []))
+    if not items:
+        items = [_item("r1", f"Does the picture show all of this: {prompt[:_LONGEST]}?", "other", [])]
+    return Requirements(requirements=items)
+
+
+def _item(name: str, question: str, kind: RequirementKind, depends_on: list[str]) -> RequirementItem:
+    return RequirementItem(id=name, question=question, kind=kind, depends_on=depends_on)
