@@ -14,7 +14,7 @@ test:
 check:
 	ruff check .
 	ruff format --check .
-	rm -rf $(TREE) && $(PYTHON) -m pip install --quiet --no-deps --target $(TREE) .
+	rm -rf build && $(PYTHON) -m pip install --quiet --no-deps --target $(TREE) .
 	cd $(TREE) && MYPYPATH=. $(PYTHON) -m mypy --config-file $(CURDIR)/pyproject.toml -p gems
 	cd $(TREE) && PYTHONPATH=. lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 

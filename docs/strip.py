@@ -36,7 +36,9 @@ def main(out: Path, prompt: str, seed: int) -> None:
             left = place * (SIDE + GAP)
             with Image.open(store.path(attempt["artifact"])) as picture:
                 strip.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, 0))
-            unmet = [it["question"] for it in state["requirements"] if attempt["verdicts"][it["id"]]["verdict"] == "unmet"]
+            unmet = [
+                it["question"] for it in state["requirements"] if attempt["verdicts"][it["id"]]["verdict"] == "unmet"
+            ]
             draw.text((left, SIDE + 8), f"round {attempt['round']}: {attempt['score']:.0%} met", INK, font)
             verdict = f"no: {unmet[0]}" if unmet else "every requirement is met"
             draw.text((left, SIDE + 32), fitted(verdict, font), RED if unmet else GREEN, font)

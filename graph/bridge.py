@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 import time
 from collections.abc import Coroutine
-from concurrent.futures import Future
-from functools import cache
-from typing import Any
+from concurrent.futures import Future, wait
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableLambda
 
@@ -26,36 +26,66 @@ def as_node(node: Node, name: str) -> RunnableLambda[GemsState, Update]:
         return {"spans": [[started, time.time()]], **update}
 
     def run_sync(state: GemsState) -> Update:
-        return _submit(at_work(state)).result()
+        return _run(at_work(state))
 
     return RunnableLambda(run_sync, at_work, name=name)
 
 
-def _submit(coroutine: Coroutine[Any, Any, Update]) -> Future[Update]:
-    """Run on the shared loop, in the caller's context: the stream writer and the run's config live there."""
+def _run(coroutine: Coroutine[Any, Any, Update]) -> Update:
+    """Run on the shared loop, in the caller's context: the stream writer and the run's config live there.
+
+    Interrupted (Ctrl-C), the work is cancelled and waited for: it must not go on beside a resumed run.
+
+    Raises:
+        RuntimeError: called from the shared loop itself, which would wait for itself.
+    """
+    loop = _shared_loop(os.getpid())
+    if _running_loop() is loop:
+        coroutine.close()
+        raise RuntimeError("a node of a synchronous run must not call invoke(); await ainvoke() instead")
     context = contextvars.copy_context()
     future: Future[Update] = Future()
-    loop = _shared_loop()
+    tasks: list[asyncio.Task[Update]] = []
 
     def start() -> None:
         task = loop.create_task(coroutine, context=context)
         task.add_done_callback(finish)
+        tasks.append(task)
 
     def finish(task: asyncio.Task[Update]) -> None:
         if task.cancelled():
-            future.cancel()
+            future.set_exception(asyncio.CancelledError())
         elif (error := task.exception()) is not None:
             future.set_exception(error)
         else:
             future.set_result(task.result())
 
     loop.call_soon_threadsafe(start)
-    return future
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            wait([future])
+        raise
 
 
-@cache
-def _shared_loop() -> asyncio.AbstractEventLoop:
-    """One loop for all synchronous runs of the process: models keep connections that belong to their loop."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="gems-loop", daemon=True).start()
-    return loop
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+_making: Final = threading.Lock()
+_loops: Final[dict[int, asyncio.AbstractEventLoop]] = {}
+
+
+def _shared_loop(process: int) -> asyncio.AbstractEventLoop:
+    """One loop for all synchronous runs of a process: models keep connections that belong to their loop."""
+    with _making:
+        if process not in _loops:
+            # A forked child inherits the dictionary, but not the thread.
+            _loops[process] = asyncio.new_event_loop()
+            threading.Thread(target=_loops[process].run_forever, name="gems-loop", daemon=True).start()
+        return _loops[process]

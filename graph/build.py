@@ -72,7 +72,7 @@ def build_graph(
         builder.add_node(node, as_node(own.get(node) or make(services), node))
     builder.add_edge(START, "intake")
     builder.add_conditional_edges(
-        "intake", routing.after_intake, ["planner", "decomposer", "refiner", "generator", "finish"]
+        "intake", routing.after_intake, ["planner", "decomposer", "generator", "critic", "review", "finish"]
     )
     builder.add_edge(["planner", "decomposer"], "brief")
     builder.add_conditional_edges("brief", routing.draw_all, ["generator"])

@@ -8,29 +8,33 @@ from langgraph.types import Send
 
 from gems.core.state import GemsState, Proposal
 from gems.memory.view import find_attempt
+from gems.nodes.critic import unjudged
 from gems.nodes.generator import Task
-from gems.nodes.proposing import all_outages
+from gems.nodes.proposing import images_left, nothing_drawn, undrawn
 
 
 def after_intake(
     state: GemsState,
-) -> tuple[Literal["planner"], Literal["decomposer"]] | Literal["refiner", "finish"] | list[Send]:
-    """A new trajectory is planned; a continued one goes on where it stood."""
+) -> tuple[Literal["planner"], Literal["decomposer"]] | Literal["critic", "review", "finish"] | list[Send]:
+    """A new trajectory is planned; a continued one goes on where it stood, wherever it was interrupted."""
     if state["status"] == "done":
         return "finish"
     if state["round"] == 0:
         return "planner", "decomposer"
-    return draw_all(state) if all_outages(state) else "refiner"
+    if undrawn(state):
+        return draw_all(state)
+    return "critic" if unjudged(state) else "review"
 
 
 def draw_all(state: GemsState) -> list[Send]:
-    """One generator for each proposal of the round."""
-    return [_send(state, proposal, alone=len(state["proposals"]) == 1) for proposal in state["proposals"]]
+    """One generator for each proposal of the round that is not drawn yet, within the images allowed."""
+    left = images_left(state["options"], state["usage"])
+    return [_send(state, it, alone=len(state["proposals"]) == 1) for it in undrawn(state)[:left]]
 
 
 def after_critic(state: GemsState) -> Literal["review"] | list[Send]:
-    """Review, unless every drawing of the round met an outage: then all are drawn once more, and an outage stops the run."""
-    if all_outages(state):
+    """Review, unless every drawing of the round failed: then all are drawn once more, and a failure stops the run."""
+    if nothing_drawn(state):
         return [_send(state, proposal, alone=True) for proposal in state["proposals"]]
     return "review"
 

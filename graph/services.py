@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -74,8 +73,11 @@ class MachineServices:
         """The models of a profile, made once."""
         with self._making:
             if profile not in self._models:
-                self._models[profile] = make_models(self.settings, profile)
+                self._models[profile] = self._make(profile)
             return self._models[profile]
+
+    def _make(self, profile: str) -> Models:
+        return make_models(self.settings, profile)
 
     def defaults(self, profile: str | None) -> Profile:
         """The profile of that name, or the configured one."""
@@ -114,15 +116,8 @@ class OwnServices(MachineServices):
         # Values in the instance's dictionary win over cached properties of the same name.
         self.__dict__.update({name: part for name, part in given.items() if part is not None})
 
-    def models(self, profile: str) -> Models:
-        """The caller's models, and the profile's where the caller gave none."""
-        own = self._own_roles()
-        if self._images is not None and own.keys() >= set(ROLES):
-            settings = self.settings.resolve(profile)
-            return Models(own, self._images, overlap=settings.overlap, image_side=settings.image_side)
-        models = super().models(profile)
-        mllm = "your own" if own else models.mllm
-        return replace(models, roles={**models.roles, **own}, mllm=mllm, images=self._images or models.images)
+    def _make(self, profile: str) -> Models:
+        return make_models(self.settings, profile, self._own_roles(), self._images)
 
     def _own_roles(self) -> dict[Role, ChatRole]:
         if self._chat is None:

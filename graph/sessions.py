@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self, cast
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
@@ -28,6 +29,13 @@ class ExclusiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     locks: Path | None = None
 
+    def copy(self, update: dict[str, Any] | None = None) -> Self:
+        """As LangGraph's; a copy holds threads just so."""
+        fields = {name: value for name, value in self.__dict__.items() if name != "locks"} | (update or {})
+        twin = self.__class__(**fields)
+        twin.locks = self.locks
+        return twin
+
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
         """As LangGraph's, holding the thread meanwhile. `invoke` goes through here too."""
         with self._held(config):
@@ -37,13 +45,14 @@ class ExclusiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """As LangGraph's, holding the thread meanwhile. `ainvoke` goes through here too."""
         with self._held(config):
             # Closed with us: a stream that is left early must not run on without its lock.
-            async with aclosing(super().astream(input, config, **kwargs)) as parts:
+            inner = cast("AsyncGenerator[Any]", super().astream(input, config, **kwargs))
+            async with aclosing(inner) as parts:
                 async for part in parts:
                     yield part
 
     @contextmanager
     def _held(self, config: RunnableConfig | None) -> Iterator[None]:
-        thread_id = (config or {}).get("configurable", {}).get("thread_id")
+        thread_id = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
         if self.locks is None or thread_id is None:
             yield
             return

@@ -14,7 +14,7 @@ from typing import Final
 from gems.core.errors import ArtifactCorrupt, GemsConfigError
 
 _ID: Final = re.compile(r"[0-9a-f]{64}")
-_ROOM: Final = 32 * 2**20
+ROOM: Final = 32 * 2**20
 """Bytes that must be free before a run starts: a few images and their checkpoints."""
 
 
@@ -26,9 +26,10 @@ def artifact_id(content: bytes) -> str:
 class FileArtifacts:
     """The artifact store of one folder. Writes are atomic, and a digest is checked on every reading."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder`, which is made when the first image is stored."""
+    def __init__(self, folder: Path, room: int = ROOM) -> None:
+        """Use `folder`, which is made when the first image is stored; `room` bytes must be free before a run."""
         self.folder = folder
+        self._room = room
 
     def path(self, artifact: str) -> Path:
         """Where the file of an artifact lies.
@@ -71,7 +72,7 @@ class FileArtifacts:
     def _put(self, content: bytes) -> str:
         artifact = artifact_id(content)
         path = self.path(artifact)
-        if not (path.exists() and path.stat().st_size == len(content)):
+        if not (path.exists() and path.read_bytes() == content):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, content)
@@ -100,9 +101,9 @@ class FileArtifacts:
             raise GemsConfigError(
                 f"cannot write to {self.folder}: {error.strerror or error}; set GEMS_HOME to a folder you may write to"
             ) from error
-        if free < _ROOM:
+        if free < self._room:
             raise GemsConfigError(
-                f"only {free // 2**20} MB free in {self.folder}; free {_ROOM // 2**20} MB or set GEMS_HOME elsewhere"
+                f"only {free // 2**20} MB free in {self.folder}; free {self._room // 2**20} MB or set GEMS_HOME elsewhere"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiosqlite
@@ -24,11 +24,12 @@ async def open_async_saver(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
     Raises:
         GemsConfigError: the file is damaged or cannot be written.
     """
-    with _explained(path):
-        async with aiosqlite.connect(path, timeout=BUSY_SECONDS) as connection:
+    async with AsyncExitStack() as stack:
+        with _explained(path):
+            connection = await stack.enter_async_context(aiosqlite.connect(path, timeout=BUSY_SECONDS))
             saver = AsyncSqliteSaver(connection)
             await saver.setup()
-            yield saver
+        yield saver
 
 
 @contextmanager
@@ -38,14 +39,13 @@ def open_saver(path: Path) -> Iterator[SqliteSaver]:
     Raises:
         GemsConfigError: the file is damaged or cannot be written.
     """
-    with _explained(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-        try:
+    with ExitStack() as stack:
+        with _explained(path):
+            connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+            stack.callback(connection.close)
             saver = SqliteSaver(connection)
             saver.setup()
-            yield saver
-        finally:
-            connection.close()
+        yield saver
 
 
 @contextmanager

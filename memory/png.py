@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
+
+from PIL import Image
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _HEADER_END: Final = len(SIGNATURE) + 25
@@ -26,6 +29,23 @@ def export_png(content: bytes, fields: Mapping[str, str]) -> bytes:
     if not content.startswith(SIGNATURE) or content[12:16] != b"IHDR":
         raise ValueError("not a PNG")
     return content[:_HEADER_END] + b"".join(map(_text_chunk, fields, fields.values())) + content[_HEADER_END:]
+
+
+def to_png(content: bytes) -> bytes:
+    """The picture as PNG, decoded and encoded only when it is none.
+
+    Raises:
+        ValueError: the bytes are no picture.
+    """
+    if content.startswith(SIGNATURE):
+        return content
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            buffer = io.BytesIO()
+            image.save(buffer, "PNG", compress_level=3)
+            return buffer.getvalue()
+    except OSError as error:
+        raise ValueError(f"{content[:12]!r} begins no picture") from error
 
 
 def read_png_text(content: bytes) -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 
 from gems.core.events import emit
 from gems.core.ports import Services
-from gems.core.state import GemsState, Options, Proposal
+from gems.core.state import GemsState, Options, Proposal, Usage
 from gems.nodes.asking import Node, Update, version
 from gems.nodes.compressor import COMPRESS
 from gems.nodes.critic import JUDGE
@@ -52,5 +52,5 @@ def _first_round(options: Options, prompts: list[str]) -> list[Proposal]:
             seed=seed_of(options, number),
             parent=None,
         )
-        for number in range(room_for(options, drawn=0))
+        for number in range(room_for(options, Usage()))
     ]

@@ -35,16 +35,27 @@ def make_critic(services: Services) -> Node:
     """The critic node: one call a picture, and one more for each doubtful requirement; in paper mode, one a requirement."""
 
     async def critic(state: GemsState) -> Update:
-        fresh = [it for it in state["attempts"] if it["round"] == state["round"] and "artifact" in it]
+        fresh = unjudged(state)
         judgements = await asyncio.gather(*(_judge_attempt(services, state, attempt) for attempt in fresh))
-        usage = Usage()
-        judged = []
+        usage, judged, warnings = Usage(), list[Attempt](), list[str]()
         for attempt, judgement in zip(fresh, judgements, strict=True):
             usage = add_usage(usage, judgement.usage)
             judged.append(scored(attempt, judgement.verdicts, state["requirements"]))
-        return {"attempts": judged, "usage": usage}
+            evidence = {
+                verdict["evidence"] for verdict in judgement.verdicts.values() if verdict["verdict"] == "unknown"
+            }
+            if len(evidence) == 1 and all(it["verdict"] == "unknown" for it in judgement.verdicts.values()):
+                warnings.append(f"critic, {attempt['id']}: {evidence.pop()}")
+        return {"attempts": judged, "usage": usage, "warnings": warnings}
 
     return critic
+
+
+def unjudged(state: GemsState) -> list[Attempt]:
+    """The pictures of the round that nobody has looked at."""
+    return [
+        it for it in state["attempts"] if it["round"] == state["round"] and "artifact" in it and "verdicts" not in it
+    ]
 
 
 def scored(attempt: Attempt, verdicts: dict[str, Verdict], requirements: Sequence[Requirement]) -> Attempt:
@@ -75,21 +86,28 @@ async def _judge_attempt(services: Services, state: GemsState, attempt: Attempt)
         return await judge_alone(services, state, artifact, requirements)
     image = await _show(services, state, artifact)
     first = await _judge(services, state, image, requirements)
-    verdicts = skip_children(first.verdicts, requirements)
-    doubtful = [item for item in requirements if len(requirements) > 1 and _is_doubtful(verdicts[item["id"]])]
+    doubtful = _doubtful(first.verdicts, requirements) if len(requirements) > 1 else []
     if not doubtful:
-        return Judgement(verdicts, first.usage)
+        return Judgement(skip_children(first.verdicts, requirements), first.usage)
     second = await judge_alone(services, state, artifact, doubtful)
     settled = {
         name: verdict
         for name, verdict in second.verdicts.items()
-        if verdict["verdict"] != "unknown" or verdicts[name]["verdict"] == "unknown"
+        if verdict["verdict"] != "unknown" or first.verdicts[name]["verdict"] == "unknown"
     }
-    return Judgement(skip_children({**verdicts, **settled}, requirements), add_usage(first.usage, second.usage))
+    verdicts = skip_children({**first.verdicts, **settled}, requirements)
+    return Judgement(verdicts, add_usage(first.usage, second.usage))
+
+
+def _doubtful(verdicts: Mapping[str, Verdict], requirements: Sequence[Requirement]) -> list[Requirement]:
+    """What is worth a second question: doubtful itself, and not certain to be skipped."""
+    certain = {name: unknown("in doubt") if _is_doubtful(verdict) else verdict for name, verdict in verdicts.items()}
+    after_skipping = skip_children(certain, requirements)
+    return [item for item in requirements if after_skipping[item["id"]]["verdict"] == "unknown"]
 
 
 def _is_doubtful(verdict: Verdict) -> bool:
-    return verdict["verdict"] == "unknown" or (verdict["verdict"] != "skipped" and verdict["confidence"] < DOUBT)
+    return verdict["verdict"] == "unknown" or verdict["confidence"] < DOUBT
 
 
 async def _show(services: Services, state: GemsState, artifact: str) -> EncodedImage:

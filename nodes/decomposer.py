@@ -48,15 +48,18 @@ def _whole(prompt: str) -> Requirement:
 
 def _tidy(items: list[RequirementItem]) -> list[Requirement]:
     """Ids made r1, r2, ...; repeated questions and dependencies that lead nowhere or in circles dropped."""
-    unique = {item.question.casefold(): item for item in reversed(items)}
-    kept = [item for item in items if unique[item.question.casefold()] is item][:MOST]
+    requirements: dict[str, Requirement] = {}
     names: dict[str, str] = {}
-    requirements = []
-    for number, item in enumerate(kept, start=1):
-        # Only what came before can be depended on: no circles, and the critic can go through the list in order.
-        parents = [names[parent] for parent in dict.fromkeys(item.depends_on) if parent in names]
-        names[item.id] = f"r{number}"
-        requirements.append(
-            Requirement(id=f"r{number}", question=item.question[:LONGEST], kind=item.kind, depends_on=parents)
-        )
-    return requirements
+    for item in items:
+        question = item.question[:LONGEST]
+        if question.casefold() not in requirements:
+            if len(requirements) == MOST:
+                break
+            # Only what came before can be depended on: no circles, and the critic can go through the list in order.
+            parents = [names[parent] for parent in dict.fromkeys(item.depends_on) if parent in names]
+            name = f"r{len(requirements) + 1}"
+            requirements[question.casefold()] = Requirement(
+                id=name, question=question, kind=item.kind, depends_on=parents
+            )
+        names[item.id] = requirements[question.casefold()]["id"]
+    return list(requirements.values())

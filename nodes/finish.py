@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from gems.core.events import emit
@@ -30,7 +31,8 @@ def make_finish(services: Services) -> Node:
                 for item in state["requirements"]
             ]
         update: Update = {"status": status, "result": result}
-        await services.runs.record(run_record({**state, **update}))  # type: ignore[typeddict-item]
+        runs = await asyncio.to_thread(lambda: services.runs)
+        await runs.record(run_record({**state, **update}))  # type: ignore[typeddict-item]
         emit("finished", stop_reason=state["stop_reason"], score=result["score"], best=state.get("best"))
         return update
 

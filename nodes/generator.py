@@ -8,13 +8,13 @@ from typing import Final, Literal, NamedTuple
 
 from typing_extensions import TypedDict
 
-from gems.core.errors import DrawingRefused, ModelOutage
+from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.events import emit, emitter
 from gems.core.ports import DrawRequest, Models, Services
 from gems.core.state import Attempt, GemsState, Options, Proposal, Usage
 from gems.memory.artifacts import artifact_id
 from gems.memory.ledger import drawing_key
-from gems.memory.png import export_png
+from gems.memory.png import export_png, to_png
 from gems.nodes.asking import Node, Update, models_of
 
 KEY_FIELD: Final = "gems:key"
@@ -57,7 +57,10 @@ def make_generator(services: Services) -> Node:
             received = await _draw(services, models, task)
         except DrawingRefused as error:
             return _not_drawn(attempt, "refused", error)
-        except ModelOutage as error:
+        except GemsConfigError:
+            raise
+        except Exception as error:
+            # Whatever it is, siblings in flight must live; if nothing is drawn at all, the round is drawn again, and raises.
             if task["alone"]:
                 raise
             return _not_drawn(attempt, "outage", error)
@@ -100,11 +103,28 @@ async def _draw(services: Services, models: Models, task: Task) -> _Received:
     if known is not None and await services.artifacts.has(known):
         return _Received(known, reused=True, seconds=0.0)
     drawing = await images.generate(request, _progress(proposal["id"]))
-    png = export_png(drawing.png, {KEY_FIELD: key})
-    # Recorded first: whenever the process dies, an image whose file is there can be found.
-    await services.ledger.record(task["trajectory_id"], key, artifact_id(png))
-    artifact = await services.artifacts.put(png)
+    storing = asyncio.ensure_future(_store(services, task["trajectory_id"], key, drawing.png))
+    try:
+        artifact = await asyncio.shield(storing)
+    except asyncio.CancelledError:
+        await storing  # what was received is kept, also when the run is being stopped
+        raise
     return _Received(artifact, reused=False, seconds=drawing.seconds)
+
+
+async def _store(services: Services, trajectory_id: str, key: str, content: bytes) -> str:
+    """Keep a received image, and answer its artifact.
+
+    Raises:
+        ModelOutage: the bytes are no image.
+    """
+    try:
+        png = export_png(await asyncio.to_thread(to_png, content), {KEY_FIELD: key})
+    except ValueError as error:
+        raise ModelOutage(f"the image model answered with bytes that are no image: {error}") from error
+    # Recorded first: whenever the process dies, an image whose file is there can be found.
+    await services.ledger.record(trajectory_id, key, artifact_id(png))
+    return await services.artifacts.put(png)
 
 
 def _progress(attempt_id: str) -> Callable[[int, int], None]:

@@ -12,7 +12,6 @@ from typing import Final
 
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
-from langgraph.types import Overwrite
 from pydantic import ValidationError
 
 from gems.core.context import MAX_PROMPT, GemsContext, Size, explain
@@ -23,7 +22,7 @@ from gems.core.settings import Profile
 from gems.core.state import GemsState, Options
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update
-from gems.nodes.proposing import all_outages, budget_spent
+from gems.nodes.proposing import budget_spent
 
 REDUCED: Final[tuple[str, ...]] = ("attempts", "experiences", "usage", "spans", "warnings")
 
@@ -55,7 +54,7 @@ def make_intake(services: Services) -> Node:
             warnings=merged["warnings"],
         )
         # A new trajectory replaces what the channels' reducers would add to.
-        return update | {name: Overwrite(update[name]) for name in REDUCED if name in update}
+        return update | {name: {"__overwrite__": update[name]} for name in REDUCED if name in update}
 
     return intake
 
@@ -80,10 +79,15 @@ def run_record(state: GemsState) -> RunRecord:
 
 
 def _read_context(context: object) -> GemsContext:
+    """The options of the run. Inside a parent graph, those fields of the parent's context that have our names."""
     if isinstance(context, GemsContext):
         return context
+    if isinstance(context, Mapping):
+        given = {name: context[name] for name in GemsContext.model_fields if name in context}
+    else:
+        given = {name: getattr(context, name) for name in GemsContext.model_fields if hasattr(context, name)}
     try:
-        return GemsContext.model_validate(dict(context) if isinstance(context, Mapping) else {})
+        return GemsContext.model_validate(given)
     except ValidationError as error:
         raise explain(error, "option") from error
 
@@ -133,21 +137,23 @@ def _start(services: Services, prompt: str, context: GemsContext) -> Update:
 
 
 def _continue(services: Services, state: GemsState, context: GemsContext) -> Update:
-    """A finished trajectory goes on, with what the context raises; without a raised limit there is nothing to do."""
+    """A trajectory goes on, with what the context raises. A finished one needs room for another round."""
     options = state["options"].copy()
     given = context.model_dump(exclude_none=True)
+    before = {**options, "size": f"{options['width']}x{options['height']}"}
     for fixed in ("profile", "mode", "seed", "size", "skills"):
-        if fixed in given:
+        if fixed in given and given.pop(fixed) != before[fixed]:
             raise GemsConfigError(
                 f"{fixed} cannot change when a trajectory continues; give a prompt to start a new one"
             )
     options.update(given)  # type: ignore[typeddict-item]
+    if options["mode"] == "paper":
+        options["candidates"] = 1
     reason = state.get("stop_reason")
-    if reason != "satisfied":
-        spent = budget_spent({**state, "options": options})
-        if state["round"] >= options["max_rounds"] and not all_outages(state):
+    if reason and reason not in ("satisfied", "unverified"):
+        if state["round"] >= options["max_rounds"]:
             raise GemsConfigError(f"{state['round']} rounds are done: continue with max_rounds above that")
-        if spent:
+        if spent := budget_spent({**state, "options": options}):
             raise GemsConfigError(f"{spent} is reached: continue with a higher {spent}")
     services.models(options["profile"])
     status = "done" if reason == "satisfied" else "running"

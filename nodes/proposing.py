@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from gems.core.state import GemsState, Options, seconds_spent
+from gems.core.state import GemsState, Options, Proposal, Usage, seconds_spent
 
 
-def room_for(options: Options, drawn: int) -> int:
-    """Drawings the next round may have: the candidates wanted, within what is left of the images allowed."""
+def images_left(options: Options, usage: Usage) -> int | None:
+    """Drawings that `max_images` still allows; None: any number.
+
+    What the ledger gave back counts too: this trajectory paid for it before it was interrupted.
+    """
     if options["max_images"] is None:
-        return options["candidates"]
-    return max(0, min(options["candidates"], options["max_images"] - drawn))
+        return None
+    return max(0, options["max_images"] - usage.get("images", 0) - usage.get("reused", 0))
+
+
+def room_for(options: Options, usage: Usage) -> int:
+    """Drawings the next round may have: the candidates wanted, within what is left of the images allowed."""
+    left = images_left(options, usage)
+    return options["candidates"] if left is None else min(options["candidates"], left)
 
 
 def seed_of(options: Options, ordinal: int) -> int:
@@ -20,9 +29,10 @@ def seed_of(options: Options, ordinal: int) -> int:
 def budget_spent(state: GemsState) -> str:
     """The option that allows no further round, or an empty text."""
     options, usage = state["options"], state["usage"]
-    # A round needs the refiner, the compressor, and the critic once for each candidate.
-    calls = usage.get("mllm_calls", 0) + 2 + options["candidates"]
-    if room_for(options, usage.get("images", 0)) == 0:
+    # A round needs the refiner, the compressor, and the critic: once a candidate, in paper mode once a requirement.
+    looks = len(state["requirements"]) if options["mode"] == "paper" else options["candidates"]
+    calls = usage.get("mllm_calls", 0) + 2 + looks
+    if room_for(options, usage) == 0:
         return "max_images"
     if options["max_calls"] is not None and calls > options["max_calls"]:
         return "max_calls"
@@ -31,7 +41,12 @@ def budget_spent(state: GemsState) -> str:
     return ""
 
 
-def all_outages(state: GemsState) -> bool:
-    """Whether every drawing of the latest round met an outage."""
-    attempts = [attempt for attempt in state["attempts"] if attempt["round"] == state["round"]]
-    return bool(attempts) and all(attempt.get("failure") == "outage" for attempt in attempts)
+def undrawn(state: GemsState) -> list[Proposal]:
+    """Proposals of the round that have neither a picture nor a refusal: not yet drawn, or failed."""
+    closed = {it["id"] for it in state["attempts"] if "artifact" in it or it.get("failure") == "refused"}
+    return [proposal for proposal in state["proposals"] if proposal["id"] not in closed]
+
+
+def nothing_drawn(state: GemsState) -> bool:
+    """Whether every drawing of the round failed, for reasons that may pass."""
+    return bool(state["proposals"]) and len(undrawn(state)) == len(state["proposals"])

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-# A straight single quote counts only around words, so that apostrophes ("the dog's bone") do not.
-_QUOTED: Final = re.compile(r'"([^"\n]{1,200})"|“([^”\n]{1,200})”|(?<!\w)\'([^\'\n]{1,200})\'(?!\w)')
+# Straight quotes count only around words, so that apostrophes (the dog's bone) and inches (a 12" pizza) do not.
+_QUOTED: Final = re.compile(r'(?<!\w)"([^"\n]{1,200})"(?!\w)|“([^”\n]{1,200})”|(?<!\w)\'([^\'\n]{1,200})\'(?!\w)')
 
 
 def quoted_texts(prompt: str) -> list[str]:
@@ -18,7 +18,7 @@ def quoted_texts(prompt: str) -> list[str]:
 
 def keep_quoted(prompt: str, texts: Sequence[str]) -> str:
     """The prompt, with every text it lost named at its end."""
-    lost = [text for text in texts if text not in prompt]
+    lost = [text for text in texts if not re.search(rf"(?<!\w){re.escape(text)}(?!\w)", prompt)]
     if not lost:
         return prompt
     return f"{prompt.rstrip().rstrip('.')}. " + " ".join(f'The written text reads "{text}".' for text in lost)

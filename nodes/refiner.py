@@ -34,7 +34,7 @@ def make_refiner(services: Services) -> Node:
 
     async def refiner(state: GemsState) -> Update:
         capabilities = (await models_of(services, state)).images.capabilities
-        wanted = room_for(state["options"], state["usage"].get("images", 0))
+        wanted = room_for(state["options"], state["usage"])
         actions = _actions(state, capabilities.edit)
         quoted = quoted_texts(state["request"]["prompt"])
         fields = trajectory_view(state) | {
@@ -111,10 +111,10 @@ def _propose(
     proposals = []
     for place in range(wanted):
         wish = wishes[place % len(wishes)]
-        action = wish.action if wish.action in actions else "rewrite"
-        prompt = wish.prompt if action == "edit" else keep_quoted(wish.prompt, quoted)
-        if action != "edit" and "resample" in actions:
-            action = "resample" if prompt in tried else "rewrite"
+        action: ActionName = "edit" if wish.action == "edit" and "edit" in actions else "rewrite"
+        prompt = wish.prompt if action == "edit" else keep_quoted(_whole(state, wish), quoted)
+        if action != "edit" and prompt in tried and "resample" in actions:
+            action = "resample"
         proposals.append(
             Proposal(
                 id=f"{number}.{place + 1}",
@@ -127,6 +127,15 @@ def _propose(
         )
         tried.add(prompt)
     return proposals
+
+
+def _whole(state: GemsState, wish: NextAction) -> str:
+    """The wish as a whole prompt: an edit that cannot be made becomes the best prompt with the change added."""
+    if wish.action != "edit":
+        return wish.prompt
+    attempts = _redrawable(state)
+    base = find_attempt(attempts, state.get("best")) or attempts[-1]
+    return f"{base['prompt'].rstrip().rstrip('.')}. {wish.prompt}"
 
 
 def _parent(state: GemsState, action: ActionName, prompt: str) -> str | None:

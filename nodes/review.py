@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeGuard
 
 from gems.core.errors import ModelOutage
 from gems.core.events import emit
 from gems.core.ports import Services
 from gems.core.replies import Comparison
-from gems.core.state import Attempt, GemsState, StopReason, Usage, Verdict, add_usage
+from gems.core.state import Attempt, GemsState, StopReason, Usage, Verdict, add_usage, merge_attempts
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update, ask, models_of, show
 from gems.nodes.critic import judge_alone, scored, skip_children
@@ -23,6 +24,11 @@ CLOSE: Final = 0.02
 
 
 class _Choice(NamedTuple):
+    attempt: Attempt | None
+    usage: Usage
+
+
+class _Looked(NamedTuple):
     attempt: Attempt
     usage: Usage
 
@@ -32,12 +38,14 @@ def make_review(services: Services) -> Node:
 
     async def review(state: GemsState) -> Update:
         choice = await _select(services, state)
-        changed: list[Attempt] = []
-        if choice is not None and _only_unknown(choice.attempt):
+        usage, changed = choice.usage, list[Attempt]()
+        # Asking again can make a picture worse than its sibling, so the selection is made anew; nobody is asked twice.
+        while _may_be_asked(choice.attempt, state, changed):
             again = await _ask_once_more(services, state, choice.attempt)
-            choice = _Choice(again.attempt, add_usage(choice.usage, again.usage))
-            changed = [again.attempt]
-        best, usage = choice or (None, Usage())
+            changed.append(again.attempt)
+            choice = await _select(services, {**state, "attempts": merge_attempts(state["attempts"], changed)})
+            usage = add_usage(usage, add_usage(again.usage, choice.usage))
+        best = choice.attempt
         reason = stop_reason(state, best, usage)
         emit(
             "reviewed",
@@ -51,12 +59,19 @@ def make_review(services: Services) -> Node:
     return review
 
 
-def rank(attempt: Attempt) -> tuple[float, float, float]:
-    """Smaller is better: requirements not met (their dependents included), then unknown ones, then the soft score."""
-    verdicts = attempt["verdicts"].values()
-    unmet = sum(verdict["verdict"] in ("unmet", "skipped") for verdict in verdicts)
-    unknown = sum(verdict["verdict"] == "unknown" for verdict in verdicts)
-    return unmet, unknown, -soft_score(attempt)
+class Rank(NamedTuple):
+    """Smaller is better. First what is not known to be met: a critic that was away must not make a picture the best."""
+
+    open: int
+    unmet: int
+    """Those known to be unmet, and what depends on them."""
+
+
+def rank(attempt: Attempt) -> Rank:
+    """How far an attempt is from the request."""
+    names = [verdict["verdict"] for verdict in attempt["verdicts"].values()]
+    unmet = names.count("unmet") + names.count("skipped")
+    return Rank(unmet + names.count("unknown"), unmet)
 
 
 def soft_score(attempt: Attempt) -> float:
@@ -79,7 +94,7 @@ def stop_reason(state: GemsState, best: Attempt | None, spent: Usage) -> StopRea
     usage = add_usage(state["usage"], spent)
     if best is not None and all(verdict["verdict"] == "met" for verdict in best["verdicts"].values()):
         return "satisfied"
-    if best is not None and _only_unknown(best):
+    if best is not None and _only_unknown(best) and options["mode"] != "paper":
         return "unverified"
     if state["round"] >= options["max_rounds"]:
         return "max_rounds"
@@ -95,7 +110,14 @@ def _only_unknown(attempt: Attempt) -> bool:
     return "unknown" in names and names <= {"met", "unknown"}
 
 
-async def _select(services: Services, state: GemsState) -> _Choice | None:
+def _may_be_asked(attempt: Attempt | None, state: GemsState, asked: Sequence[Attempt]) -> TypeGuard[Attempt]:
+    """Whether nothing but unknowns keeps the best picture from being right. The paper's loop counts passes and asks once."""
+    if attempt is None or state["options"]["mode"] == "paper":
+        return False
+    return _only_unknown(attempt) and attempt["id"] not in {it["id"] for it in asked}
+
+
+async def _select(services: Services, state: GemsState) -> _Choice:
     """The best so far against this round's pictures. The best is replaced only by a better one.
 
     Pictures are compared only with their siblings: between rounds, a tie is not worth two calls.
@@ -108,17 +130,17 @@ async def _select(services: Services, state: GemsState) -> _Choice | None:
             best = attempt
         elif paper:
             best = attempt if attempt["score"] > best["score"] else best
-        elif rank(attempt)[:2] != rank(best)[:2]:
+        elif rank(attempt) != rank(best):
             best = min(best, attempt, key=rank)
         elif abs(soft_score(attempt) - soft_score(best)) >= CLOSE:
             best = max(best, attempt, key=soft_score)
-        elif attempt["round"] == best["round"]:
+        elif attempt["round"] == best["round"] and attempt["id"] != best["id"]:
             choice = await _compare(services, state, best, attempt)
             best, usage = choice.attempt, add_usage(usage, choice.usage)
-    return None if best is None else _Choice(best, usage)
+    return _Choice(best, usage)
 
 
-async def _compare(services: Services, state: GemsState, best: Attempt, other: Attempt) -> _Choice:
+async def _compare(services: Services, state: GemsState, best: Attempt, other: Attempt) -> _Looked:
     """Both orders, because models favour a place; the other wins only if it wins twice."""
     usage = Usage()
     for first, second, wanted in ((best, other, "second"), (other, best, "first")):
@@ -131,15 +153,15 @@ async def _compare(services: Services, state: GemsState, best: Attempt, other: A
         try:
             answer = await ask(services, state, "critic", "compare", COMPARE, fields, Comparison, images)
         except ModelOutage:
-            return _Choice(best, usage)
+            return _Looked(best, usage)
         usage = add_usage(usage, answer.usage)
         if answer.reply is None or answer.reply.better != wanted:
-            return _Choice(best, usage)
-    return _Choice(other, usage)
+            return _Looked(best, usage)
+    return _Looked(other, usage)
 
 
-async def _ask_once_more(services: Services, state: GemsState, best: Attempt) -> _Choice:
+async def _ask_once_more(services: Services, state: GemsState, best: Attempt) -> _Looked:
     open_ones = [it for it in state["requirements"] if best["verdicts"][it["id"]]["verdict"] == "unknown"]
     again = await judge_alone(services, state, best["artifact"], open_ones)
     verdicts = skip_children({**best["verdicts"], **again.verdicts}, state["requirements"])
-    return _Choice(scored(best, verdicts, state["requirements"]), again.usage)
+    return _Looked(scored(best, verdicts, state["requirements"]), again.usage)

@@ -38,7 +38,7 @@ class Reading(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-class UnreadableFile(Exception):  # noqa: N818 - names what is wrong with the file
+class UnreadableFile(Exception):
     """A file of a skill cannot be read. `line` is 0 where the fault is not in the text."""
 
     def __init__(self, line: int, message: str) -> None:

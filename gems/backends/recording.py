@@ -11,7 +11,7 @@ import hashlib
 import json
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -70,7 +70,7 @@ def replay(folder: Path) -> Models:
         GemsConfigError: there is no readable tape.
     """
     try:
-        lines = [json.loads(line) for line in (folder / CALLS).read_text(encoding="utf-8").splitlines()]
+        lines = list(_read(folder / CALLS))
         head = next(line["answer"] for line in lines if line["kind"] == "models")
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise GemsConfigError(f"{folder} holds no readable tape: {error}") from error
@@ -85,6 +85,12 @@ def replay(folder: Path) -> Models:
         overlap=head["overlap"],
         image_side=head["image_side"],
     )
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):  # a process that was killed may leave half a line at the end
+            yield json.loads(line)
 
 
 class _Tape:
@@ -169,7 +175,8 @@ def _next(answers: dict[str, deque[dict[str, Any]]], key: str, what: str) -> dic
         raise GemsRunError(
             f"the tape holds no answer to this {what}: give the prompt, seed and options it was recorded with"
         )
-    answer = answers[key].popleft()
+    # The last answer stays, so that a run can be replayed more than once.
+    answer = answers[key].popleft() if len(answers[key]) > 1 else answers[key][0]
     if "error" in answer:
         raise _ERRORS[answer["error"]](answer["message"])
     return answer

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gems.backends.recording import record, replay
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ChatRole, ImageGenerator, Models
 from gems.core.settings import Endpoint, Settings
-from gems.core.state import ROLES
+from gems.core.state import ROLES, Role
 
 
-def make_models(settings: Settings, profile_name: str) -> Models:
+def make_models(
+    settings: Settings,
+    profile_name: str,
+    own_roles: Mapping[Role, ChatRole] | None = None,
+    own_images: ImageGenerator | None = None,
+) -> Models:
     """The models of a profile.
+
+    Args:
+        settings: The machine's settings.
+        profile_name: A profile's name.
+        own_roles: A caller's own chat models by role. When all roles are there, the profile's is not made.
+        own_images: A caller's own image model.
 
     Raises:
         GemsConfigError: no such profile or provider, or a key is missing.
     """
-    profile = settings.resolve(profile_name)
     if settings.replay:
         return replay(settings.replay)
-    mllm = settings.endpoint(profile, "mllm")
-    models = Models(
-        roles=dict.fromkeys(ROLES, make_chat(mllm)),
-        images=make_images(settings.endpoint(profile, "images")),
-        mllm=mllm.name,
-        overlap=profile.overlap,
-        image_side=profile.image_side,
-    )
+    profile = settings.resolve(profile_name)
+    roles, mllm = dict(own_roles or {}), "your own"
+    if missing := set(ROLES) - roles.keys():
+        endpoint = settings.endpoint(profile, "mllm")
+        roles, mllm = dict.fromkeys(missing, make_chat(endpoint)) | roles, endpoint.name
+    images = own_images or make_images(settings.endpoint(profile, "images"))
+    models = Models(roles, images, mllm, profile.overlap, profile.image_side)
     return record(models, settings.record) if settings.record else models
 
 

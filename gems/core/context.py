@@ -92,11 +92,12 @@ class Size(tuple[int, int]):
 
 
 def explain(error: ValidationError, what: Literal["input", "option", "setting"]) -> GemsConfigError:
-    """A validation error as one line a person can act on. Values of unknown fields are not repeated: they may be keys."""
+    """A validation error as one line a person can act on. What was not asked for is not repeated: it may be a key."""
     parts = []
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
-        value = "" if problem["type"] == "extra_forbidden" else f" {_short(problem['input'])}"
+        untold = problem["type"] in ("extra_forbidden", "missing") or isinstance(problem["input"], dict | list)
+        value = "" if untold else f" {_short(problem['input'])}"
         parts.append(f"{what} {name}{value}: {problem['msg']}")
     return GemsConfigError("; ".join(parts))
 

@@ -42,11 +42,10 @@ class ChatRole(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an image model can do. `max_side` is in pixels."""
+    """What an image model can do."""
 
     edit: bool = False
     seeds: bool = True
-    max_side: int = 4096
     notes: str = ""
     """What the planner and refiner should know about the model's prompts."""
 
@@ -64,7 +63,7 @@ class DrawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A drawing as PNG bytes, with the seconds its making took."""
+    """A drawing as encoded bytes (PNG, or what else Pillow reads), with the seconds its making took."""
 
     png: bytes
     seconds: float

@@ -71,6 +71,10 @@ BUILT_IN: Final[Mapping[str, Profile]] = {
 }
 
 
+ENVIRONMENT: Final = "environment"
+"""The configured profile with GEMS_MLLM and GEMS_IMAGES laid over it."""
+
+
 class _TomlFile(BaseModel):
     """`gems.toml`."""
 
@@ -104,25 +108,31 @@ class Settings(BaseModel):
     urls: dict[str, str] = Field(default_factory=dict)
 
     def resolve(self, name: str | None = None) -> Profile:
-        """The profile of that name (default: the configured one), with GEMS_MLLM and GEMS_IMAGES laid over it.
+        """The profile of that name; without one, the configured profile with GEMS_MLLM and GEMS_IMAGES laid over it.
+
+        What is named outright wins over the environment. The overlaid profile is called `environment`, so that a resumed
+        run finds it again.
 
         Raises:
             GemsConfigError: there is no such profile.
         """
-        name = name or self.profile
-        if name not in self.profiles:
-            raise GemsConfigError(f"unknown profile {name!r}; there are: {', '.join(sorted(self.profiles))}")
-        changes = {"name": name}
-        changes |= {key: value for key, value in (("mllm", self.mllm), ("images", self.images)) if value}
-        return self.profiles[name].model_copy(update=changes)
+        overlaid = {key: value for key, value in (("mllm", self.mllm), ("images", self.images)) if value}
+        name = name or (ENVIRONMENT if overlaid else self.profile)
+        base = self.profile if name == ENVIRONMENT else name
+        if base not in self.profiles:
+            raise GemsConfigError(f"unknown profile {base!r}; there are: {', '.join(sorted(self.profiles))}")
+        changes = {"name": name} | (overlaid if name == ENVIRONMENT else {})
+        return self.profiles[base].model_copy(update=changes)
 
     def endpoint(self, profile: Profile, part: str) -> Endpoint:
         """Where the `mllm` or the `images` model of a profile is."""
         name = profile.mllm if part == "mllm" else profile.images
         provider, _, model = name.partition(":")
-        own_url = profile.mllm_base_url if part == "mllm" else profile.images_base_url
-        key = self.secrets.get(part) or self.secrets.get(profile.api_key_env or "OPENAI_API_KEY")
-        return Endpoint(provider=provider, model=model, base_url=self.urls.get(part) or own_url, api_key=key)
+        url = self.urls.get(part) or (profile.mllm_base_url if part == "mllm" else profile.images_base_url)
+        # OpenAI's own key goes to OpenAI alone, unless the profile says by name which key its servers get.
+        shared = profile.api_key_env or ("OPENAI_API_KEY" if url is None else "")
+        key = self.secrets.get(part) or self.secrets.get(shared)
+        return Endpoint(provider=provider, model=model, base_url=url, api_key=key)
 
 
 def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

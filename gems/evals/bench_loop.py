@@ -183,8 +183,8 @@ async def measure_rounds(repeats: int = REPEATS, side: int = SIDE) -> list[Figur
 
     The target is set against the computing time of all threads of this process, LangGraph's and SQLite's work among it: the
     clock also counts what other processes take and the disk's waits, and is shown beside it. What the loop costs without its
-    image work is measured on files of the same number of bytes whose pictures are small enough to be sent as they are. That is
-    a little too much: the refiner is sent whole files then.
+    image work is measured on files of the same number of bytes whose pictures are small enough to be sent as they are. That
+    is a little too much: the refiner is sent whole files then.
     """
     png = make_picture(side)
     # Readers of PNG stop at its end mark; what follows is only carried along.

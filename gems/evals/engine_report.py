@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from rich.console import Console
 
+from gems.app.terminal import one_line
 from gems.evals.figures import Figure, Target, print_figures, print_table
 from gems.evals.intervals import Share, share
 from gems.evals.phrasing import Phrasing
@@ -22,6 +23,8 @@ SECONDS: Final = {DRAWING: 0.25, LOOKING: 0.5}
 KEPT: Final = 0.9
 _SHOWN: Final = 12
 """False runs listed."""
+_LONGEST: Final = 200
+"""Characters of such a line."""
 
 
 class Line(NamedTuple):
@@ -34,6 +37,8 @@ class Line(NamedTuple):
     """True in the run's first picture."""
     best: Share
     """True at the end."""
+    exact: Share
+    """True at the end, with no more of each thing than was asked for."""
     reachable: Share
     """True in any picture of the run."""
     rounds: float
@@ -51,6 +56,7 @@ def summarize(label: str, runs: Sequence[MeasuredRun]) -> Line:
         once=share(sum(run.once for run in runs), len(runs)),
         first=share(sum(run.first_true for run in runs), len(runs)),
         best=share(sum(run.best_true for run in runs), len(runs)),
+        exact=share(sum(run.best_exact for run in runs), len(runs)),
         reachable=share(sum(run.any_true for run in runs), len(runs)),
         rounds=statistics.fmean(rounds) if rounds else float("nan"),
         satisfied=share(len(satisfied), len(runs)),
@@ -92,15 +98,14 @@ def print_runs(console: Console, benchmark: str, runs: Sequence[MeasuredRun]) ->
         "request once",
         "first picture",
         "after the loop",
+        "exact counts",
         "any picture",
         "rounds",
         "satisfied",
         "of them false",
     ]
     rows = [_row(line) for line in [*lines, total]]
-    rows.append(
-        ["mean of the lines", "", f"{means.once:.3f}", f"{means.first:.3f}", f"{means.best:.3f}", "", "", "", ""]
-    )
+    rows.append(["mean of the lines", "", f"{means.once:.3f}", f"{means.first:.3f}", f"{means.best:.3f}", *[""] * 5])
     print_table(console, f"{benchmark}: true by the layout, with 95% intervals", heads, rows)
     _print_ends(console, runs)
     return [
@@ -119,6 +124,7 @@ def _row(line: Line) -> list[str]:
         f"{line.once.value:.3f}",
         str(line.first),
         str(line.best),
+        f"{line.exact.value:.3f}",
         f"{line.reachable.value:.3f}",
         f"{line.rounds:.2f}",
         f"{line.satisfied.value:.3f}",
@@ -135,7 +141,7 @@ def _print_ends(console: Console, runs: Sequence[MeasuredRun]) -> None:
         f"{tally.rejected} rejected wrongly, {tally.unknown} unknown"
     )
     for run in [run for run in runs if not run.best_true][:_SHOWN]:
-        console.print(f"  false: {run.prompt} (seed {run.seed}): {_why(run)}")
+        console.print(one_line(f"  false: {run.prompt} (seed {run.seed}): {_why(run)}", _LONGEST))
     console.print()
 
 

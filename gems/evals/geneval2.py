@@ -123,6 +123,10 @@ class GenEval2Prompt(BaseModel):
         """Whether every question has its answer."""
         return all(check.holds(scene) for check in self.checks)
 
+    def holds_exactly(self, scene: Scene) -> bool:
+        """The same: GenEval 2 asks for every count."""
+        return self.holds(scene)
+
 
 # Reading
 

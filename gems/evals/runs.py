@@ -52,7 +52,7 @@ class CheckedVerdicts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DrawnAttempt:
-    """One picture of a run. `score` is the critic's, `true` the layout's."""
+    """One picture of a run. `score` is the critic's; `true` by the benchmark's rule, `exact` with exact counts too."""
 
     id: str
     action: str
@@ -60,6 +60,7 @@ class DrawnAttempt:
     seed: int
     score: float | None
     true: bool
+    exact: bool
     mistakes: tuple[str, ...] = ()
     """Questions that the critic answered wrongly by the layout."""
 
@@ -93,6 +94,11 @@ class MeasuredRun:
     def best_true(self) -> bool:
         """Whether the picture that the run ends with is true."""
         return any(attempt.true for attempt in self.attempts if attempt.id == self.best)
+
+    @property
+    def best_exact(self) -> bool:
+        """Whether it also has no more of each thing than was asked for."""
+        return any(attempt.exact for attempt in self.attempts if attempt.id == self.best)
 
     @property
     def any_true(self) -> bool:
@@ -148,6 +154,7 @@ def _measured(begun: MeasuredRun, task: LayoutTask, state: GemsState, layout_of:
                 attempt["seed"],
                 attempt.get("score"),
                 task.holds(scene),
+                task.holds_exactly(scene),
                 checked.mistakes,
             )
         )

@@ -40,6 +40,10 @@ class LayoutTask(Protocol):
         """Whether a layout is right by the benchmark's own rule."""
         ...
 
+    def holds_exactly(self, scene: Scene) -> bool:
+        """Whether a layout is right, and has no more of each thing than was asked for."""
+        ...
+
 
 def read_rows(path: Path, model: type[RowT]) -> list[RowT]:
     """The rows of a JSON lines file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ GOOD = '{"experience": "red worked"}'
         '{"experience": "red worked",}',
         '{"experience": "red worked", "more": [1, 2,]}',
         f'{{"note": 1}}\n{GOOD}',
+        f'is it {{"experience": "blue worked"}}? no.</think>{GOOD}',
         '{broken {"experience": "red worked"}',
     ],
 )
@@ -80,6 +82,8 @@ def test_json_is_found_wherever_it_stands(text: str) -> None:
         ('{"experience": ""}', "experience"),
         ('{"experience": 5}', "experience"),
         ('{"experience": "cut', "no JSON object"),
+        ('{"experience": ' + "[" * 100_000, "no JSON object"),
+        ("{" * 100_000, "no JSON object"),
     ],
 )
 def test_nothing_is_guessed(text: str, problem: str) -> None:
@@ -155,6 +159,7 @@ class _StatusError(Exception):
         (_StatusError(401), GemsConfigError),
         (httpx.ConnectError("no"), ModelOutage),
         (TimeoutError(), ModelOutage),
+        (RuntimeError("quota"), ModelOutage),
         (ZeroDivisionError(), ZeroDivisionError),
     ],
 )
@@ -162,6 +167,39 @@ async def test_errors_are_sorted_and_keep_no_secret(error: Exception, kind: type
     with pytest.raises(kind) as caught:
         await LangChainRole(model(error)).ask(MESSAGES, Lesson)
     assert "sk-secret" not in str(caught.value)
+
+
+class LengthFinishReasonError(Exception):
+    """As the openai client raises it: without a status."""
+
+
+async def test_a_reply_cut_off_by_the_client_library_is_an_answer_all_the_same() -> None:
+    answer = await LangChainRole(model(LengthFinishReasonError())).ask(MESSAGES, Lesson)
+    assert (answer.reply, answer.problem) == (None, "cut off")
+
+
+async def test_a_call_the_model_cannot_take_is_told_in_its_own_words() -> None:
+    error = _StatusError(400)
+    with pytest.raises(GemsConfigError, match=r"cannot take the call \(400\): … 400"):
+        await LangChainRole(model(error)).ask(MESSAGES, Lesson)
+
+
+def test_each_event_loop_gets_its_own_model() -> None:
+    made: list[SayingModel] = []
+
+    def make() -> BaseChatModel:
+        made.append(model(GOOD, GOOD))
+        return made[-1]
+
+    role = LangChainRole(make)
+
+    async def twice() -> None:
+        assert (await role.ask(MESSAGES, Lesson)).reply is not None
+        assert (await role.ask(MESSAGES, Lesson)).reply is not None
+
+    asyncio.run(twice())
+    asyncio.run(twice())
+    assert [len(it.heard) for it in made] == [2, 2]
 
 
 def test_a_block_cannot_be_closed_by_the_request() -> None:

@@ -195,7 +195,7 @@ async def test_unreadable_replies_are_never_guessed(settings: Settings) -> None:
     assert state["attempts"][0]["prompt"] == "two red dogs"
     assert [it["question"] for it in state["requirements"]] == ["Does the picture show all of this: two red dogs?"]
     assert {it["verdict"] for it in state["attempts"][0]["verdicts"].values()} == {"unknown"}
-    assert len(state["warnings"]) == 3
+    assert len(state["warnings"]) == 4
 
 
 async def test_a_critic_that_is_away_is_unknown_not_unmet(settings: Settings) -> None:

@@ -21,7 +21,7 @@ from gems.core.errors import ArtifactCorrupt, GemsConfigError
 from gems.core.ports import DrawRequest, RunRecord
 from gems.core.settings import Settings
 from gems.core.state import Attempt, GemsState, Requirement, Verdict
-from gems.graph import OwnServices, open_graph
+from gems.graph import OwnServices, build_graph, open_graph
 from gems.memory import FileArtifacts, SqliteLedger, SqliteRuns, drawing_key, export_png, read_png_text
 from gems.memory.checkpoints import thread_lock
 from gems.memory.view import trajectory_view
@@ -62,6 +62,39 @@ async def test_a_truncated_artifact_is_replaced_when_stored_again(tmp_path: Path
     store.path(artifact).write_bytes(png()[:20])
     assert await store.put(png()) == artifact
     assert await store.get(artifact) == png()
+
+
+async def test_a_damaged_artifact_of_the_same_size_is_mended(tmp_path: Path) -> None:
+    store = FileArtifacts(tmp_path)
+    artifact = await store.put(png())
+    store.path(artifact).write_bytes(bytes(len(png())))
+    await store.put(png())
+    assert await store.get(artifact) == png()
+
+
+async def test_a_full_disk_is_found_before_a_run(tmp_path: Path) -> None:
+    await FileArtifacts(tmp_path).check()
+    with pytest.raises(GemsConfigError, match=r"MB free in .* or set GEMS_HOME elsewhere"):
+        await FileArtifacts(tmp_path, room=2**62).check()
+
+
+class FullDisk(FileArtifacts):
+    """A store that is full when the image comes."""
+
+    async def put(self, content: bytes) -> str:
+        raise GemsConfigError("no space left on device")
+
+
+async def test_a_drawing_is_recorded_before_it_is_stored(settings: Settings) -> None:
+    """Otherwise a death between the two would leave an image that nobody finds."""
+    full = OwnServices(
+        settings, chat=rehearse(["+++"]), images=ScriptedImages(), artifacts=FullDisk(settings.home / "artifacts")
+    )
+    with pytest.raises(GemsConfigError, match="no space"):
+        await build_graph(full).ainvoke({"prompt": "a dog"}, context={"size": "64x64"})  # type: ignore[call-overload]
+    with sqlite3.connect(settings.home / "ledger.sqlite") as connection:
+        assert len(connection.execute("SELECT artifact FROM drawings").fetchall()) == 1
+    connection.close()
 
 
 @pytest.mark.parametrize("text", ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "/"])
@@ -188,6 +221,16 @@ async def test_two_runs_on_one_thread_are_refused(settings: Settings) -> None:
         with thread_lock(settings.home / "locks", "t"), pytest.raises(GemsConfigError, match="'t' is being run"):
             await graph.ainvoke({"prompt": "a dog"}, THREAD, context=options)  # type: ignore[call-overload]
         await graph.ainvoke({"prompt": "a dog"}, THREAD, context=options)  # type: ignore[call-overload]
+
+
+def test_copies_of_a_graph_hold_their_threads_too(settings: Settings) -> None:
+    with open_graph(settings, services=services(settings, ["+++"])) as graph:
+        bound = graph.with_config(THREAD)
+        with thread_lock(settings.home / "locks", "t"):
+            with pytest.raises(GemsConfigError, match="'t' is being run"):
+                graph.invoke({"prompt": "a dog"}, THREAD)
+            with pytest.raises(GemsConfigError, match="'t' is being run"):
+                bound.invoke({"prompt": "a dog"})
 
 
 async def test_a_damaged_checkpoint_file_is_named_before_anything_is_spent(settings: Settings) -> None:

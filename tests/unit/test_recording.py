@@ -15,7 +15,7 @@ from gems.core.errors import DrawingRefused, GemsConfigError, GemsRunError
 from gems.core.ports import Models
 from gems.core.settings import Profile, Settings
 from gems.core.state import ROLES, GemsState
-from gems.graph import MachineServices, build_graph
+from gems.graph import MachineServices, OwnServices, build_graph
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
@@ -62,7 +62,7 @@ async def test_every_verdict_and_action_is_reproduced(settings: Settings, tmp_pa
 async def test_what_was_not_recorded_is_not_made_up(settings: Settings, tmp_path: Path) -> None:
     tape = tmp_path / "tape"
     await run(settings, recorded(tape))
-    with pytest.raises(GemsRunError, match="no answer to this drawing"):
+    with pytest.raises(GemsRunError, match="no answer to this"):
         await run(settings, replay(tape), seed=4)
 
 
@@ -71,7 +71,24 @@ def test_a_folder_without_a_tape_is_named(tmp_path: Path) -> None:
         replay(tmp_path)
 
 
-async def test_settings_record_and_replay(settings: Settings, tmp_path: Path) -> None:
+async def test_settings_record_and_replay_a_callers_own_models(settings: Settings, tmp_path: Path) -> None:
+    tape = tmp_path / "own"
+    options: Any = {"size": "64x64", "seed": 3}
+    recording = settings.model_copy(update={"record": tape})
+    own = OwnServices(recording, chat=rehearse(["+--", "+++"]), images=ScriptedImages())
+    first = await build_graph(own).ainvoke({"prompt": "a red dog"}, context=options)  # type: ignore[call-overload]
+    with (tape / "calls.jsonl").open("a") as file:
+        file.write('{"kind": "chat", "key": "torn')
+    images = ScriptedImages()
+    replaying = OwnServices(settings.model_copy(update={"replay": tape}), images=images)
+    for _ in range(2):
+        again = await build_graph(replaying).ainvoke({"prompt": "a red dog"}, context=options)  # type: ignore[call-overload]
+        assert again["result"]["requirements"] == first["result"]["requirements"]
+        assert again["result"]["image"] == first["result"]["image"]
+    assert images.history == []
+
+
+async def test_settings_replay(settings: Settings, tmp_path: Path) -> None:
     tape = tmp_path / "tape"
     await run(settings, recorded(tape))
     services = MachineServices(settings.model_copy(update={"replay": tape}))

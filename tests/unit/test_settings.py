@@ -36,7 +36,24 @@ def test_mllm_and_images_lie_over_any_profile(tmp_path: Path) -> None:
     assert (mllm.provider, mllm.model, mllm.base_url, mllm.api_key) == ("openai", "qwen", "http://localhost:1/v1", None)
     assert images.api_key is not None
     assert "sk-secret" not in repr(settings) + repr(images) + settings.model_dump_json()
-    assert make_models(settings, "sketch").images.name == "openai:z-image"
+    assert profile.name == "environment"
+    assert make_models(settings, "environment").images.name == "openai:z-image"
+    assert make_models(settings, "sketch").images.name == "sketch", "what is named outright wins over the environment"
+
+
+def test_openais_key_goes_to_openai_alone(tmp_path: Path) -> None:
+    env = {"OPENAI_API_KEY": "sk-real", "GEMS_MLLM": "openai:m", "GEMS_IMAGES": "openai:i"}
+    elsewhere = {**env, "GEMS_MLLM_BASE_URL": "http://third.party/v1"}
+    settings = load_settings(tmp_path, elsewhere)
+    assert settings.endpoint(settings.resolve(), "mllm").api_key is None
+    assert settings.endpoint(settings.resolve(), "images").api_key is not None
+    (tmp_path / "gems.toml").write_text(
+        '[profiles.x]\nmllm = "openai:m"\nimages = "openai:i"\napi_key_env = "MY_KEY"\n'
+    )
+    settings = load_settings(tmp_path, {**elsewhere, "MY_KEY": "sk-mine"})
+    key = settings.endpoint(settings.resolve("x"), "mllm").api_key
+    assert key is not None
+    assert key.get_secret_value() == "sk-mine"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +64,7 @@ def test_mllm_and_images_lie_over_any_profile(tmp_path: Path) -> None:
         ('[profiles.x]\nmllm = "sketch"', "images"),
         ('[profiles.x]\nmllm = "sketch"\nimages = "sketch"\nmax_rounds = 0', "max_rounds 0"),
         ('[profiles.x]\nmllm = "sketch"\nimages = "sketch"\nkey = "sk-secret"', "key"),
+        ('[profiles.x]\nmllm = "sketch"\nkey = "sk-secret"', "images"),
     ],
 )
 def test_a_bad_file_is_named_with_its_place(tmp_path: Path, toml: str, words: str) -> None:

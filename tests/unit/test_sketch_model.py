@@ -30,9 +30,9 @@ from gems.backends.sketch.compose import compose, holds, overlaps
 from gems.backends.sketch.evaluate import GENEVAL_TAGS, Case, atom_count, geneval2_spec, geneval_spec, is_right, rate
 from gems.backends.sketch.examples import NOISE, mislabelled, random_example, random_spec
 from gems.backends.sketch.model import SketchDenoiser, SketchTextEncoder
-from gems.backends.sketch.pipeline import SketchPipeline, pad
+from gems.backends.sketch.pipeline import GUIDANCE_SCALE, SketchPipeline, pad
 from gems.backends.sketch.scene import Group, Relation, Scene, SceneSpec, Thing
-from gems.backends.sketch.tokenizer import SketchTokenizer, tokenize
+from gems.backends.sketch.tokenizer import TOKENS, SketchTokenizer, tokenize
 from gems.backends.sketch.train import Budget, Training, collate
 from gems.backends.sketch.vocabulary import BACKGROUNDS, COLORS, MAX_OBJECTS, OBJECTS, RELATIONS, TEXTURES
 
@@ -173,6 +173,12 @@ def test_held_out_frames_are_never_trained_on() -> None:
     assert not [caption for caption in captions for start in starts if caption.startswith(start)]
     terse = terse_caption(CHAIN, rng, HELD_OUT_TERSE_FRAMES).text
     assert any(re.fullmatch(re.escape(frame).replace(r"\{\}", ".+"), terse) for frame in HELD_OUT_TERSE_FRAMES)
+
+
+def test_frames_name_nothing_that_can_be_drawn() -> None:
+    frames = (*TERSE_FRAMES, *DENSE_FRAMES, *HELD_OUT_TERSE_FRAMES, *HELD_OUT_DENSE_FRAMES)
+    words = {token.token for frame in frames for token in tokenize(frame)}
+    assert not words & {*OBJECTS, *COLORS, *TEXTURES}
 
 
 def test_the_same_seed_gives_the_same_examples() -> None:
@@ -324,6 +330,41 @@ def test_weights_come_back_as_saved(pipeline: SketchPipeline, tmp_path: Path) ->
     loaded = SketchPipeline.from_pretrained(tmp_path / "weights", low_cpu_mem_usage=False)
     loaded.set_progress_bar_config(disable=True)
     assert draw(loaded, "two red dogs", 1) == draw(pipeline, "two red dogs", 1)
+
+
+# The released weights
+
+WEIGHTS = Path(layout.__file__).parent / "weights"
+
+
+@pytest.fixture(scope="module")
+def released() -> SketchPipeline:
+    loaded = SketchPipeline.from_pretrained(WEIGHTS, low_cpu_mem_usage=False)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_released_weights_are_small_and_speak_this_vocabulary(released: SketchPipeline) -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= 5_000_000
+    assert list(released.text_encoder.config.tokens) == list(TOKENS)
+    codes = layout.make_codes()
+    for stored, made in zip(released.denoiser.codes, codes, strict=True):
+        torch.testing.assert_close(stored, made, atol=2e-3, rtol=2e-3)
+
+
+def test_released_weights_follow_explicit_prompts(released: SketchPipeline) -> None:
+    rng = Random(10)
+    specs = [geneval_spec(tag, rng) for tag in GENEVAL_TAGS for _ in range(4)]
+    cases = [Case(dense_prompt(spec, style), spec) for style, spec in enumerate(specs)]
+    assert rate(released, cases, GUIDANCE_SCALE) >= 0.85
+
+
+def test_released_weights_need_no_known_filler_words(released: SketchPipeline) -> None:
+    specs = [
+        SceneSpec((Group(name, 1, color),)) for name, color in (("dog", "red"), ("cake", "blue"), ("bus", "green"))
+    ]
+    cases = [Case(f"kindly whip up {terse_prompt(spec)} for grandma", spec) for spec in specs for _ in range(8)]
+    assert rate(released, cases, GUIDANCE_SCALE) >= 0.6
 
 
 # Training and measuring

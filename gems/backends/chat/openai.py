@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import httpx
+from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
+
 from gems.backends.chat.role import LangChainRole
 from gems.core.errors import GemsConfigError
 from gems.core.settings import Endpoint
 
-SECONDS: float = 180.0
+SECONDS: Final = 180.0
 """Time limit of one call."""
 
 
@@ -22,13 +28,17 @@ def make_openai_chat(endpoint: Endpoint) -> LangChainRole:
         raise GemsConfigError(
             f"{endpoint.name} needs a key: set GEMS_MLLM_API_KEY, or GEMS_MLLM_BASE_URL for your own server"
         )
-    from langchain_openai import ChatOpenAI
-    from pydantic import SecretStr
 
-    model = ChatOpenAI(
-        model=endpoint.model,
-        base_url=endpoint.base_url,
-        api_key=endpoint.api_key or SecretStr("none"),
-        timeout=SECONDS,
-    )
-    return LangChainRole(model, json_schema=True)
+    def make() -> BaseChatModel:
+        from langchain_openai import ChatOpenAI
+
+        return ChatOpenAI(
+            model=endpoint.model,
+            base_url=endpoint.base_url,
+            api_key=endpoint.api_key or SecretStr("none"),
+            timeout=SECONDS,
+            # langchain-openai shares its default client between models, and so between event loops.
+            http_async_client=httpx.AsyncClient(timeout=SECONDS),
+        )
+
+    return LangChainRole(make, json_schema=True)

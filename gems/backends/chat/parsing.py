@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from gems.core.ports import R
 
-_THINKING: Final = re.compile(r"<think>.*?</think>", re.DOTALL)
+MOST_STARTS: Final = 50
+"""Places where an object is looked for: a text of braces must not hold the loop up."""
 _TRAILING_COMMA: Final = re.compile(r",(\s*[}\]])")
 
 
@@ -22,13 +23,14 @@ class UnreadableReply(ValueError):
 def parse_reply(text: str, reply_model: type[R]) -> R:
     """The first JSON object in the text that fits the model.
 
-    Fences, thinking in `<think>` tags, words around the object and trailing commas are tolerated.
+    Fences, thinking before a `</think>` (its beginning may be in the model's template), words around the object and
+    trailing commas are tolerated.
 
     Raises:
         UnreadableReply: there is none.
     """
     problem = "there is no JSON object in it"
-    for value in _objects(_THINKING.sub("", text)):
+    for value in _objects(text.rpartition("</think>")[2]):
         try:
             return reply_model.model_validate(value)
         except ValidationError as error:
@@ -41,12 +43,14 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Every outermost JSON object of the text, in order."""
     decoder = json.JSONDecoder()
     place = text.find("{")
-    while place >= 0:
+    for _ in range(MOST_STARTS):
+        if place < 0:
+            return
         end = place + 1
         for candidate in (text[place:], _TRAILING_COMMA.sub(r"\1", text[place:])):
             try:
                 value, length = decoder.raw_decode(candidate)
-            except json.JSONDecodeError:
+            except (json.JSONDecodeError, RecursionError):
                 continue
             if isinstance(value, dict):
                 yield value

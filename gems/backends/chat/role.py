@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-import httpx
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
@@ -21,6 +23,14 @@ REPAIR: Final = (
 )
 SCHEMA: Final = "Reply with one JSON object that fits this JSON schema, and nothing else:\n{schema}"
 
+_PROGRAMMING: Final = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+_SECRET: Final = re.compile(r"\b(sk|key)-[\w-]+|Bearer\s+\S+", re.IGNORECASE)
+# The openai client raises these where others answer; they are answers all the same.
+_UNFINISHED: Final = {
+    "LengthFinishReasonError": AIMessage("", response_metadata={"finish_reason": "length"}),
+    "ContentFilterFinishReasonError": AIMessage("", additional_kwargs={"refusal": "content filter"}),
+}
+
 
 class _Said(NamedTuple):
     message: AIMessage
@@ -30,15 +40,17 @@ class _Said(NamedTuple):
 class LangChainRole:
     """A `ChatRole` over a `BaseChatModel`."""
 
-    def __init__(self, model: BaseChatModel, *, json_schema: bool = False) -> None:
+    def __init__(self, model: BaseChatModel | Callable[[], BaseChatModel], *, json_schema: bool = False) -> None:
         """Wrap a model.
 
         Args:
-            model: Any chat model of LangChain; for the critic it must read images.
+            model: Any chat model of LangChain; for the critic it must read images. A function makes one for each event loop:
+                HTTP clients cannot be used from a second one.
             json_schema: Whether the model takes OpenAI's `response_format` of type `json_schema`. Otherwise the schema is
                 written into the instructions, which every model understands.
         """
-        self.model = model
+        self._model = model
+        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, BaseChatModel] = WeakKeyDictionary()
         self._json_schema = json_schema
 
     async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
@@ -73,12 +85,23 @@ class LangChainRole:
         except UnreadableReply:
             return Answer(None, usage, _thoughts(second.message), _problem(second.message) or "unreadable")
 
+    def _model_here(self) -> BaseChatModel:
+        if isinstance(self._model, BaseChatModel):
+            return self._model
+        loop = asyncio.get_running_loop()
+        if loop not in self._made:
+            self._made[loop] = self._model()
+        return self._made[loop]
+
     async def _call(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> _Said:
         started = time.monotonic()
         try:
-            message = await self.model.ainvoke(list(messages), **options)
+            message = await self._model_here().ainvoke(list(messages), **options)
         except Exception as error:
-            raise _explained(error) from error
+            unfinished = _UNFINISHED.get(type(error).__name__)
+            if unfinished is None:
+                raise _explained(error) from error
+            message = unfinished
         tokens = message.usage_metadata
         usage = Usage(
             mllm_calls=1,
@@ -115,7 +138,9 @@ def _explained(error: Exception) -> Exception:
     status = getattr(error, "status_code", None)
     if status in (401, 403, 404):
         return GemsConfigError(f"the chat model refused the call ({status}): check its key, base URL and model name")
-    is_api_error = status is not None or type(error).__name__ in ("APIConnectionError", "APITimeoutError")
-    if is_api_error or isinstance(error, httpx.HTTPError | OSError | TimeoutError):
-        return ModelOutage(f"the chat model did not answer: {type(error).__name__}" + (f" {status}" if status else ""))
-    return error
+    if status in (400, 413, 422):
+        said = _SECRET.sub("…", str(getattr(error, "message", error)))[:300]
+        return GemsConfigError(f"the chat model cannot take the call ({status}): {said}")
+    if status is None and isinstance(error, _PROGRAMMING):
+        return error
+    return ModelOutage(f"the chat model did not answer: {type(error).__name__}" + (f" {status}" if status else ""))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import io
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from PIL import Image, UnidentifiedImageError
+import httpx
 
 from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
@@ -49,7 +47,7 @@ class OpenAIImages:
     @property
     def identity(self) -> Mapping[str, Any]:
         """Model and server."""
-        return {"model": self.name, "server": self._endpoint.base_url or HOSTED}
+        return {"model": self.name, "server": _place(self._endpoint.base_url or HOSTED)}
 
     def check(self, prompt: str, width: int, height: int) -> list[str]:
         """Any prompt; servers judge sizes themselves."""
@@ -85,7 +83,7 @@ class OpenAIImages:
                 raise _explained(error) from error
             except openai.OpenAIError as error:
                 raise ModelOutage(f"{self.name} did not answer: {type(error).__name__}") from error
-        return Drawing(await asyncio.to_thread(_as_png, answer, self.name), time.monotonic() - started)
+        return Drawing(_content(answer, self.name), time.monotonic() - started)
 
 
 def _explained(error: Any) -> Exception:
@@ -99,20 +97,20 @@ def _explained(error: Any) -> Exception:
     )
 
 
-def _as_png(answer: Any, name: str) -> bytes:
-    """The picture's bytes as PNG, whatever format the server chose; servers also answer 200 with no image at all."""
+def _content(answer: Any, name: str) -> bytes:
+    """The picture's bytes; servers also answer 200 with a page, or with no image at all."""
     entries = getattr(answer, "data", None)
     encoded = getattr(entries[0], "b64_json", None) if entries else None
-    if not encoded:
-        raise ModelOutage(f"{name} answered without an image")
     try:
-        content = base64.b64decode(encoded, validate=True)
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            if image.format == "PNG":
-                return content
-            buffer = io.BytesIO()
-            image.save(buffer, "PNG", compress_level=3)
-            return buffer.getvalue()
-    except (binascii.Error, UnidentifiedImageError, OSError) as error:
-        raise ModelOutage(f"{name} answered with bytes that are no image") from error
+        content = base64.b64decode(encoded or "", validate=True)
+    except binascii.Error:
+        content = b""
+    if not content:
+        raise ModelOutage(f"{name} answered without an image")
+    return content
+
+
+def _place(url: str) -> str:
+    """A server's address without what may be a secret."""
+    parts = httpx.URL(url)
+    return f"{parts.scheme}://{parts.host}{f':{parts.port}' if parts.port else ''}{parts.path}"

@@ -11,12 +11,10 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from gems.backends.sketch.vocabulary import BACKGROUNDS
+from gems.backends.sketch.icons import Field
 
-Field = NDArray[np.float32]
 Rgb = tuple[int, int, int]
 _LARGEST: Final = 1536
 """Longer side in pixels above which a background is enlarged from this size: its forms are soft."""
@@ -61,7 +59,9 @@ class _Landscape:
         patch = self.pixels[rows, columns]
         patch += (np.array(rgb, np.float32) - patch) * (cover * cover * (3 - 2 * cover) * strength)[..., None]
 
-    def scatter(self, count: int, depths: tuple[float, float], radius: float, rgb: Rgb, seed: int, strength: float) -> None:
+    def scatter(
+        self, count: int, depths: tuple[float, float], radius: float, rgb: Rgb, seed: int, strength: float
+    ) -> None:
         """Small soft dots between two depths, `count` for each canvas height of width."""
         draw = np.random.default_rng(seed)
         half = 2.0
@@ -73,7 +73,7 @@ class _Landscape:
     def hills(self, depth: float, swing: float, pace: float, phase: float) -> Field:
         """A rolling skyline."""
         x = self.x * pace
-        return (depth + swing * (0.6 * np.sin(x + phase) + 0.4 * np.sin(2.3 * x + 1.7 * phase))).astype(np.float32)
+        return np.asarray(depth + swing * (0.6 * np.sin(x + phase) + 0.4 * np.sin(2.3 * x + 1.7 * phase)), np.float32)
 
     def peaks(self, depth: float, height: float, pitch: float, seed: int) -> Field:
         """A jagged skyline: overlapping triangles."""
@@ -101,16 +101,17 @@ class _Landscape:
         draw = np.random.default_rng(seed)
         count = int(6 / pitch) + 2
         tops = depth - height * draw.uniform(0.45, 1, count)
-        return tops[np.floor((self.x + 3) / pitch).astype(int) % count].astype(np.float32)
+        return np.asarray(tops[np.floor((self.x + 3) / pitch).astype(int) % count], np.float32)
 
     def rows_of_windows(self, skyline: Field, depth: float, pitch: float, rgb: Rgb, strength: float) -> None:
         """Windows on a lattice wherever there is wall around them."""
         across = np.abs(((self.x + 3) / pitch * 4) % 1.0 - 0.5)
         down = np.abs((self.y / pitch * 3) % 1.0 - 0.5)
         wall = (self.y[:, None] > skyline + pitch * 0.16) & (self.y[:, None] < depth)
-        pane = np.clip((0.24 - across) * pitch / 4 * self.height + 0.5, 0, 1)[None] * np.clip(
-            (0.27 - down) * pitch / 3 * self.height + 0.5, 0, 1
-        )[:, None]
+        pane = (
+            np.clip((0.24 - across) * pitch / 4 * self.height + 0.5, 0, 1)[None]
+            * np.clip((0.27 - down) * pitch / 3 * self.height + 0.5, 0, 1)[:, None]
+        )
         self.pixels += (np.array(rgb, np.float32) - self.pixels) * (pane * wall * strength)[..., None]
 
     def rect(self, x0: float, y0: float, x1: float, y1: float, rgb: Rgb, strength: float = 1.0) -> None:
@@ -162,7 +163,9 @@ def _sea(c: _Landscape) -> None:
     )  # fmt: skip
     for k, (depth, rgb) in enumerate(blues):
         swell = 0.004 + 0.004 * k
-        c.layer(c.hills(depth, swell, 15 - 1.6 * k, 1.3 * k), (rgb[0] + 26, rgb[1] + 26, rgb[2] + 20), rgb, depth + 0.09)
+        c.layer(
+            c.hills(depth, swell, 15 - 1.6 * k, 1.3 * k), (rgb[0] + 26, rgb[1] + 26, rgb[2] + 20), rgb, depth + 0.09
+        )
 
 
 def _snow(c: _Landscape) -> None:
@@ -271,7 +274,6 @@ _PAINTERS: Final[dict[str, Callable[[_Landscape], None]]] = {
     "night": _night,
     "sunset": _sunset,
 }
-assert set(_PAINTERS) == set(BACKGROUNDS)
 
 
 @lru_cache(maxsize=24)

@@ -43,12 +43,21 @@ TERSE_FRAMES: Final = (
     "{}, digital art", "{}, high quality", "{}, 4k, highly detailed", "a colorful picture of {}", "an icon of {}",
     "a simple drawing of {}", "a beautiful photo of {}", "look at {}", "{} for sale", "my {}", "the {}", "look, {}!",
     "a photograph of {} taken yesterday", "a rendering of {}", "imagine {}", "{}, studio quality, bokeh", "a shot of {}",
+    "a postcard of {}", "a clipart showing {}", "a mural depicting {}", "a neat collage that has {}",
+    "an album cover with {}",
+    "a funny comic about {}", "we need a flyer which displays {}", "give us a graphic including {}",
+    "this is a doodle of {}",
+    "a cartoon in which we see {}", "would you make a thumbnail presenting {}", "a really neat emblem having {}",
+    "an antique stamp of {}", "a mosaic designed to show {}", "{} on a postcard", "{} as a sticker", "{} printed on a shirt",
+    "{} in a magazine", "{} for a friend", "could you prepare a nice layout holding {}", "an engraving carrying {}",
 )  # fmt: skip
 """Terse frames the model is trained on."""
 HELD_OUT_TERSE_FRAMES: Final = (
     "please draw {}", "kindly paint me {} for my wall", "could we have a poster-like rendering that depicts {}",
     "an adorable vector artwork featuring {}", "{}, rendered in watercolor", "wallpaper: {}, trending on artstation",
-    "we would love to look at {} today", "a minimalistic composition containing {}", "{}, as seen by a child",
+    "we would love to look at {} today", "a minimalistic composition containing {}", "{}, as seen by my grandmother",
+    "somebody painted a gorgeous fresco with {}", "let there be {} on my screensaver", "an infographic comparing {}",
+    "my homework for tomorrow: {}", "a triptych, oil paint, that portrays {}",
 )  # fmt: skip
 """Terse frames no training caption uses."""
 DENSE_FRAMES: Final = (
@@ -56,13 +65,14 @@ DENSE_FRAMES: Final = (
     "A clean picture: {}",
     "Create an image with the following. {}", "{} Nothing else.", "{} No other objects.", "There should be {}",
     "A well ordered scene. {}", "{} Only these objects.", "Picture: {} Clear and separate, not touching.",
-    "{} Every one visible.",
+    "{} Every one visible.", "I need a flyer with {}", "Make us a neat graphic: {}", "A postcard which displays {}",
+    "Thank you for making a clear emblem. {}", "{} Suitable for a magazine.",
 )  # fmt: skip
 """Dense frames the model is trained on."""
 HELD_OUT_DENSE_FRAMES: Final = (
-    "Please draw this carefully: {}", "I would like a poster containing {}",
+    "Please draw this carefully: {}", "I would like a leaflet containing {}",
     "{} Keep everything crisp and readable, thanks.",
-    "Compose the following arrangement for a children's book. {}", "My requirements are as follows. {} Do not add anything.",
+    "Compose the following arrangement for our nursery. {}", "My requirements are as follows. {} Do not add anything.",
 )  # fmt: skip
 """Dense frames no training caption uses."""
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gems.backends.sketch.icons import Field
 from gems.backends.sketch.vocabulary import COLORS
-
-Field = NDArray[np.float32]
 
 _LIGHTEST: Final = (255, 253, 250)
 _DARKEST_SHARE: Final = 0.38
@@ -33,64 +31,80 @@ def tint(color: str, tone: Field) -> Field:
     base = np.array(COLORS[color], np.float32)
     if color == "white":
         share = np.abs(tone)[..., None]
-        return (base + (np.array(_WHITE_FLOOR, np.float32) - base) * share).astype(np.float32)
+        return np.asarray(base + (np.array(_WHITE_FLOOR, np.float32) - base) * share, np.float32)
     up = np.maximum(tone, 0)[..., None]
     down = np.maximum(-tone, 0)[..., None]
     light = (np.array(_LIGHTEST, np.float32) - base) * up
     dark = base * ((1 - _DARKEST_SHARE) * down)
-    return (base + light - dark).astype(np.float32)
+    return np.asarray(base + light - dark, np.float32)
+
+
+class _Places(NamedTuple):
+    """Points of the box, shape (n, n) each."""
+
+    u: Field
+    """To the right, 0 to 1."""
+    v: Field
+    """Downwards, 0 to 1."""
+    depth: Field
+    """Below the glyph's contour, in fractions of the box."""
 
 
 def _step(edge: Field, sharpness: float) -> Field:
-    return np.clip(edge * sharpness + 0.5, 0, 1)
+    return np.asarray(np.clip(edge * sharpness + 0.5, 0, 1), np.float32)
 
 
-def _flat(u: Field, v: Field, depth: Field) -> Field:
-    return (0.12 - 0.26 * v).astype(np.float32)
+def _flat(at: _Places) -> Field:
+    return np.asarray(0.12 - 0.26 * at.v, np.float32)
 
 
-def _metal(u: Field, v: Field, depth: Field) -> Field:
+def _metal(at: _Places) -> Field:
     # Chrome: a sky fading to the horizon, a hard dark line, ground brightening again; twice over the box, a little tilted.
-    place = ((v + 0.22 * u) * 2.3) % 1.0
-    return np.interp(place, (0, 0.3, 0.46, 0.5, 0.62, 0.86, 1), (0.72, 0.3, 0.0, -0.75, -0.5, 0.1, 0.72)).astype(np.float32)
+    place = ((at.v + 0.22 * at.u) * 2.3) % 1.0
+    return np.interp(place, (0, 0.3, 0.46, 0.5, 0.62, 0.86, 1), (0.72, 0.3, 0.0, -0.75, -0.5, 0.1, 0.72)).astype(
+        np.float32
+    )
 
 
-def _plastic(u: Field, v: Field, depth: Field) -> Field:
+def _plastic(at: _Places) -> Field:
     # Glossy moulding: darker towards the rim, and the hard-edged reflection of a lamp on the upper half.
-    rim = np.clip(1 - depth / 0.05, 0, 1)
-    gloss = _step((0.40 + 0.16 * np.sin(np.pi * u) - v) * np.sign(depth - 0.016), 90)
-    return (0.02 - 0.42 * rim * rim + 0.52 * gloss * (1 - 0.5 * v) - 0.12 * v).astype(np.float32)
+    rim = np.clip(1 - at.depth / 0.05, 0, 1)
+    gloss = _step((0.40 + 0.16 * np.sin(np.pi * at.u) - at.v) * np.sign(at.depth - 0.016), 90)
+    return np.asarray(0.02 - 0.42 * rim * rim + 0.52 * gloss * (1 - 0.5 * at.v) - 0.12 * at.v, np.float32)
 
 
-def _glass(u: Field, v: Field, depth: Field) -> Field:
+def _glass(at: _Places) -> Field:
     # Pale inside, deep at the rim, crossed by slanting reflections of unequal width.
-    rim = np.clip(1.25 - depth / 0.022, 0, 1)
-    slant = (u + 0.62 * v) * 1.9 % 1.0
-    streak = _step(0.09 - np.abs(slant - 0.30), 60) + _step(0.028 - np.abs(slant - 0.47), 60)
-    return ((0.30 + 0.5 * streak) * (1 - rim) - 0.25 * rim).astype(np.float32)
+    rim = np.clip(1.25 - at.depth / 0.022, 0, 1)
+    slant = (at.u + 0.62 * at.v) * 1.9 % 1.0
+    broad, narrow = (
+        np.asarray(half - np.abs(slant - middle), np.float32) for half, middle in ((0.09, 0.30), (0.028, 0.47))
+    )
+    streak = _step(broad, 60) + _step(narrow, 60)
+    return np.asarray((0.30 + 0.5 * streak) * (1 - rim) - 0.25 * rim, np.float32)
 
 
-def _striped(u: Field, v: Field, depth: Field) -> Field:
-    wave = np.abs(((u + v) / 0.17) % 1.0 - 0.5)
-    return (-0.04 + 0.66 * _step(wave - 0.27, 9)).astype(np.float32)
+def _striped(at: _Places) -> Field:
+    wave = np.abs(((at.u + at.v) / 0.17) % 1.0 - 0.5)
+    return np.asarray(-0.04 + 0.66 * _step(wave - 0.27, 9), np.float32)
 
 
-def _spotted(u: Field, v: Field, depth: Field) -> Field:
+def _spotted(at: _Places) -> Field:
     pitch = 0.118
-    row = np.floor(v / pitch)
-    x = (u / pitch + 0.5 * (row % 2)) % 1.0 - 0.5
-    y = v / pitch - row - 0.5
-    return (-0.04 + 0.72 * _step(0.31 - np.hypot(x, y), 9)).astype(np.float32)
+    row = np.floor(at.v / pitch)
+    x = (at.u / pitch + 0.5 * (row % 2)) % 1.0 - 0.5
+    y = at.v / pitch - row - 0.5
+    return np.asarray(-0.04 + 0.72 * _step(0.31 - np.hypot(x, y), 9), np.float32)
 
 
-def _checkered(u: Field, v: Field, depth: Field) -> Field:
+def _checkered(at: _Places) -> Field:
     pitch = 0.105
 
     def square(t: Field) -> Field:
         wave = np.abs((t / pitch) % 2.0 - 1.0) - 0.5
         return 2 * _step(wave, 10) - 1
 
-    return (0.27 - 0.33 * square(u + 0.02) * square(v + 0.02)).astype(np.float32)
+    return np.asarray(0.27 - 0.33 * square(at.u + 0.02) * square(at.v + 0.02), np.float32)
 
 
 _GRID: Final = 384
@@ -99,7 +113,7 @@ _GRID: Final = 384
 def _sampled(field: Field, u: Field, v: Field) -> Field:
     rows = np.clip((v * _GRID).astype(np.int32), 0, _GRID - 1)
     columns = np.clip((u * _GRID).astype(np.int32), 0, _GRID - 1)
-    return field[rows, columns]
+    return np.asarray(field[rows, columns], np.float32)
 
 
 def _unit_grid() -> tuple[Field, Field]:
@@ -113,15 +127,19 @@ def _cobbles() -> Field:
     draw = np.random.default_rng(7)
     u, v = _unit_grid()
     k = 8
-    centres = (np.stack(np.meshgrid(np.arange(k), np.arange(k)), -1).reshape(-1, 2) + draw.uniform(0.12, 0.88, (k * k, 2))) / k
+    centres = (
+        np.stack(np.meshgrid(np.arange(k), np.arange(k)), -1).reshape(-1, 2) + draw.uniform(0.12, 0.88, (k * k, 2))
+    ) / k
     tones = draw.uniform(-0.34, 0.30, k * k).astype(np.float32)
-    square = (u[..., None] - centres[:, 0].astype(np.float32)) ** 2 + (v[..., None] - centres[:, 1].astype(np.float32)) ** 2
+    square = (u[..., None] - centres[:, 0].astype(np.float32)) ** 2 + (
+        v[..., None] - centres[:, 1].astype(np.float32)
+    ) ** 2
     order = np.argpartition(square, 1, axis=-1)[..., :2]
     near = np.sqrt(np.take_along_axis(square, order, -1))
     joint = np.clip((np.abs(near[..., 1] - near[..., 0]) - 0.006) / 0.016, 0, 1)
     grit = draw.normal(0, 0.09, (_GRID // 3, _GRID // 3)).repeat(3, 0).repeat(3, 1)
     first = np.take_along_axis(order, near.argmin(-1)[..., None], -1)[..., 0]
-    return ((tones[first] + grit) * joint - 0.85 * (1 - joint)).astype(np.float32)
+    return np.asarray((tones[first] + grit) * joint - 0.85 * (1 - joint), np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -140,27 +158,29 @@ def _glitter() -> Field:
     return field
 
 
-def _stone(u: Field, v: Field, depth: Field) -> Field:
-    return _sampled(_cobbles(), u, v)
+def _stone(at: _Places) -> Field:
+    return _sampled(_cobbles(), at.u, at.v)
 
 
-def _sparkling(u: Field, v: Field, depth: Field) -> Field:
-    return _sampled(_glitter(), u, v)
+def _sparkling(at: _Places) -> Field:
+    return _sampled(_glitter(), at.u, at.v)
 
 
-def _wooden(u: Field, v: Field, depth: Field) -> Field:
+def _wooden(at: _Places) -> Field:
     # Grain runs along planks and parts around a knot in each.
-    plank = np.floor(v / 0.25)
+    plank = np.floor(at.v / 0.25)
     shift = plank * 0.37 % 1.0
     knot_x, knot_y = 0.2 + 0.62 * shift, (plank + 0.5) * 0.25
-    ring = np.exp(-(((u - knot_x) / 0.13) ** 2 + ((v - knot_y) / 0.055) ** 2))
-    wobble = 0.014 * np.sin(7.5 * u + 9 * shift) + 0.006 * np.sin(19 * u + 5 * shift)
-    grain = np.sin(2 * np.pi * (v + wobble + 0.045 * ring * np.sign(v - knot_y)) / 0.078)
-    seam = _step(0.008 - np.abs((v + 0.125) % 0.25 - 0.125), 120)
-    return (0.08 - 0.36 * np.clip(grain * 1.6, -1, 1) - 0.55 * ring**6 - 0.6 * seam + 0.06 * shift).astype(np.float32)
+    ring = np.exp(-(((at.u - knot_x) / 0.13) ** 2 + ((at.v - knot_y) / 0.055) ** 2))
+    wobble = 0.014 * np.sin(7.5 * at.u + 9 * shift) + 0.006 * np.sin(19 * at.u + 5 * shift)
+    grain = np.sin(2 * np.pi * (at.v + wobble + 0.045 * ring * np.sign(at.v - knot_y)) / 0.078)
+    seam = _step(0.008 - np.abs((at.v + 0.125) % 0.25 - 0.125), 120)
+    return np.asarray(
+        0.08 - 0.36 * np.clip(grain * 1.6, -1, 1) - 0.55 * ring**6 - 0.6 * seam + 0.06 * shift, np.float32
+    )
 
 
-_TONES: Final[dict[str | None, Callable[[Field, Field, Field], Field]]] = {
+_TONES: Final[dict[str | None, Callable[[_Places], Field]]] = {
     None: _flat,
     "metal": _metal,
     "stone": _stone,
@@ -189,4 +209,4 @@ def tones(texture: str | None, depth: Field) -> Field:
     n = depth.shape[0]
     axis = ((np.arange(n) + 0.5) / n).astype(np.float32)
     u, v = np.broadcast_to(axis[None, :], (n, n)), np.broadcast_to(axis[:, None], (n, n))
-    return _TONES[texture](u, v, depth)
+    return _TONES[texture](_Places(u, v, depth))

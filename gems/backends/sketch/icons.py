@@ -25,6 +25,7 @@ from gems.backends.sketch.glyphs import GLYPHS
 PLATE_MARGIN: Final = 0.046
 """Width of the plate around the shape, as a fraction of the box."""
 GLYPH_SPAN: Final = 1 - 2 * PLATE_MARGIN
+Field = NDArray[np.float32]
 _SUPERSAMPLE: Final = 2
 _CLOSING: Final = (0.06, 0.09, 0.13, 0.18)
 """Radii tried, smallest first, until the parts of a shape share one plate; fractions of the box."""
@@ -79,11 +80,11 @@ class Shape(NamedTuple):
     Distances are signed, positive inside, in fractions of the box side.
     """
 
-    ink: NDArray[np.float32]
+    ink: Field
     """Coverage of the glyph, 0 to 1."""
-    depth: NDArray[np.float32]
+    depth: Field
     """Distance to the glyph's contour."""
-    plate: NDArray[np.float32]
+    plate: Field
     """Distance to the plate's contour."""
     reach: tuple[float, float]
     """Width and height of the plate; the larger is about 1."""
@@ -104,9 +105,9 @@ def _icon_font(key: str, size: int) -> ImageFont.FreeTypeFont:
 def text_font(size: int) -> ImageFont.FreeTypeFont:
     """The font of all lettering, the one Pillow carries. Raises RuntimeError where Pillow was built without FreeType."""
     font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("Pillow was built without FreeType: install a Pillow wheel from PyPI")
-    return font
+    if isinstance(font, ImageFont.FreeTypeFont):
+        return font
+    raise RuntimeError("Pillow was built without FreeType: install a Pillow wheel from PyPI")
 
 
 def _code_point(glyph: str) -> tuple[str, str]:
@@ -162,7 +163,9 @@ class _Pen:
         for x, y in (placed[0], placed[-1]):
             self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tone)
 
-    def _letters(self, mark: str, font: ImageFont.FreeTypeFont, at: tuple[float, float], tone: int, bold: float) -> None:
+    def _letters(
+        self, mark: str, font: ImageFont.FreeTypeFont, at: tuple[float, float], tone: int, bold: float
+    ) -> None:
         layer = Image.new("L", self.image.size)
         x, y = ((value + 10) * self.scale for value in at)
         ImageDraw.Draw(layer).text((x, y), mark, fill=255, font=font, anchor="mm", stroke_width=bold)
@@ -177,7 +180,9 @@ class _Pen:
             return
         if kind == "t":
             x, y, height = map(float, words[1:])
-            self._letters(words[0], text_font(round(height * self.scale * 1.2)), (x, y), tone, height * self.scale * 0.045)
+            self._letters(
+                words[0], text_font(round(height * self.scale * 1.2)), (x, y), tone, height * self.scale * 0.045
+            )
             return
         numbers = [float(word) for word in words]
         for flip in (False, True)[: 1 + mirrored]:
@@ -222,48 +227,48 @@ def _draw(notation: str, pixels: int) -> Image.Image:
     pen = _Pen(pixels / 100)
     for kind, words, tone, mirrored in _strokes(notation):
         pen.stroke(kind, words, tone, mirrored)
-    box = pen.image.getbbox()
-    assert box is not None
-    return pen.image.crop(box)
+    return pen.image.crop(pen.image.getbbox())
 
 
-def _signed(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _signed(inside: NDArray[np.bool_]) -> Field:
     """Distance to the contour in grid steps, positive inside (Euclidean distance transform)."""
     distance = ndimage.distance_transform_edt
-    return np.where(inside, distance(inside) - 0.5, 0.5 - distance(~inside)).astype(np.float32)
+    return np.asarray(np.where(inside, distance(inside) - 0.5, 0.5 - distance(~inside)), np.float32)
 
 
-def _plate(outside: NDArray[np.float32], n: int, radius: float) -> NDArray[np.float32]:
+def _plate(outside: Field, n: int, radius: float) -> Field:
     """Signed distance of the plate: the glyph closed, without holes, widened by the margin, in steps of a box of `n`."""
     wide = outside < radius * n
     holes, _ = ndimage.label(~wide)
     wide |= holes != holes[0, 0]
     plate = ndimage.distance_transform_edt(wide) - (radius - PLATE_MARGIN) * n - 0.5
     beyond = 0.5 - ndimage.distance_transform_edt(plate <= 0)
-    return np.where(plate > 0, plate, beyond).astype(np.float32)
+    return np.asarray(np.where(plate > 0, plate, beyond), np.float32)
 
 
 @lru_cache(maxsize=512)
 def _closing(name: str) -> float:
     """The smallest radius that joins the glyph's parts, found on one grid so that plates agree on all."""
-    outside = -_depth(_coverage(name, _CLOSING_GRID))
+    outside = np.negative(_depth(_coverage(name, _CLOSING_GRID)))
     for radius in _CLOSING:
         if ndimage.label(_plate(outside, _CLOSING_GRID, radius) > 0.004 * _CLOSING_GRID)[1] == 1:
             return radius
     raise ValueError(f"the parts of the glyph {name!r} lie too far apart for one plate")
 
 
-def _coverage(name: str, n: int) -> NDArray[np.float32]:
+def _coverage(name: str, n: int) -> Field:
     fine = n * _SUPERSAMPLE
     glyph = _draw(STROKES[name], fine)
     ratio = round(GLYPH_SPAN * fine) / max(glyph.size)
-    glyph = glyph.resize((max(1, round(glyph.width * ratio)), max(1, round(glyph.height * ratio))), Image.Resampling.BOX)
+    glyph = glyph.resize(
+        (max(1, round(glyph.width * ratio)), max(1, round(glyph.height * ratio))), Image.Resampling.BOX
+    )
     canvas = Image.new("L", (fine, fine))
     canvas.paste(glyph, ((fine - glyph.width) // 2, (fine - glyph.height) // 2))
-    return np.asarray(canvas.reduce(_SUPERSAMPLE), np.float32) / 255
+    return np.asarray(canvas.reduce(_SUPERSAMPLE), np.float32) / np.float32(255)
 
 
-def _depth(coverage: NDArray[np.float32]) -> NDArray[np.float32]:
+def _depth(coverage: Field) -> Field:
     """Signed distance to the glyph's contour in steps, with room around the box for the closing."""
     return _signed(np.pad(coverage, _room(coverage.shape[0])) > 0.5)
 
@@ -278,9 +283,8 @@ def shape(name: str, n: int) -> Shape:
     coverage = _coverage(name, n)
     depth = _depth(coverage)
     inner = slice(_room(n), -_room(n))
-    plate = _plate(-depth, n, _closing(name))[inner, inner]
+    plate = _plate(np.negative(depth), n, _closing(name))[inner, inner]
     depth = depth[inner, inner]
     rows, columns = np.nonzero(plate > 0)
     reach = (float(np.ptp(columns) + 1) / n, float(np.ptp(rows) + 1) / n)
-    return Shape(coverage, depth / n, plate / n, reach)
-
+    return Shape(coverage, np.asarray(depth / n, np.float32), np.asarray(plate / n, np.float32), reach)

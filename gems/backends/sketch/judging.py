@@ -140,6 +140,8 @@ def _confidence_about(question: Question, subject: Group, eye: _Eye) -> float:
             return _lowest(_attribute_certainty(sighting, question) for sighting in meant)
         case "spatial" if meant and question.other is not None:
             return _lowest([*named, *(_certainty(it, question.other) for it in eye.sightings(question.other))])
+        case _ if eye.sight.doubts:
+            return 0.0  # what stands where something could not be read may be one more of them
         case _:
             # What was taken for something else counts too: it may be one more of them.
             return _lowest([*named, *(_certainty(sighting, subject) for sighting in eye.doubtful(subject))])

@@ -7,7 +7,7 @@ capitals, each a mask of the same height; the zero is slashed, which tells it fr
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Final, NamedTuple
 
 from PIL import Image, ImageDraw
@@ -51,9 +51,10 @@ def letter_mask(letter: str) -> Image.Image:
         draw.line((middle - 13, middle - 18, middle + 13, middle - 54), fill=255, width=11)
     reference = Image.new("L", pen.size)
     ImageDraw.Draw(reference).text((middle, middle), "HO0", fill=255, font=font, anchor="ms", stroke_width=bold)
-    rows, ink = reference.getbbox(), pen.getbbox()
-    assert rows is not None and ink is not None
-    cropped = pen.crop((ink[0], rows[1], ink[2], rows[3]))
+    # The widest rows of capitals set the height of all, so that each keeps its place on the line.
+    left, _, right, _ = pen.getbbox() or (0, 0, 1, 1)
+    _, top, _, bottom = reference.getbbox() or (0, 0, 1, 1)
+    cropped = pen.crop((left, top, right, bottom))
     width = round(cropped.width * CAP_HEIGHT / cropped.height)
     return cropped.resize((width, CAP_HEIGHT), Image.Resampling.LANCZOS)
 
@@ -70,7 +71,7 @@ def _row_width(row: str) -> float:
 
 def spell(text: str) -> str:
     """The text as a sign carries it: capitals and digits, single spaces; other characters are left out."""
-    return " ".join("".join(mark for mark in text.upper() if mark in LETTERS).split())
+    return " ".join("".join(mark for mark in " ".join(text.upper().split()) if mark in LETTERS).split())
 
 
 def _height(rows: list[str], aspect: float) -> tuple[float, float]:
@@ -87,7 +88,7 @@ def _rows(text: str, aspect: float) -> list[str]:
     for count in range(min(_MAX_ROWS, len(words))):
         for cuts in combinations(range(1, len(words)), count):
             edges = (0, *cuts, len(words))
-            options.append([" ".join(words[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
+            options.append([" ".join(words[a:b]) for a, b in pairwise(edges)])
 
     def area(rows: list[str]) -> float:
         unstretched, stretched = _height(rows, aspect)

@@ -12,11 +12,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from gems.backends.sketch.fills import FILLS, tint, tones
-from gems.backends.sketch.icons import shape
+from gems.backends.sketch.icons import Field, shape
 from gems.backends.sketch.render import OUTLINE, SIGN_PANEL
 from gems.backends.sketch.vocabulary import COLORS, OBJECTS
 
@@ -30,8 +29,6 @@ _TEXTED_PANEL: Final = 0.75
 """How bare a sign's panel is expected to be, its text being unknown."""
 _WHITE_FROM: Final = 205.0
 _WHITE_TO: Final = 248.0
-
-Field = NDArray[np.float32]
 
 
 class GlyphGuess(NamedTuple):
@@ -78,7 +75,7 @@ class FillGuess(NamedTuple):
 def bareness(pixels: Field) -> Field:
     """How near white each pixel is: 1 on a bare plate, 0 on a background or a colour. Shape (..., 3) gives (...)."""
     low = np.minimum(np.minimum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
-    return np.clip((low - _WHITE_FROM) / (_WHITE_TO - _WHITE_FROM), 0, 1)
+    return np.asarray(np.clip((low - _WHITE_FROM) / (_WHITE_TO - _WHITE_FROM), 0, 1), np.float32)
 
 
 def _pooled(field: Field, grid: int) -> Field:
@@ -169,7 +166,7 @@ def _correlation(templates: _Rows, observed: _Structure) -> Field:
     # Centring the observed side alone suffices for the numerator.
     spread = _each_times(templates.squares, weight) - _each_times(templates.rows, weight) ** 2 / total
     norm = np.sqrt(np.maximum(spread, 1e-9) * max(1e-9, float(weighted @ (values - mean))))
-    return _each_times(templates.rows, weighted) / norm
+    return np.asarray(_each_times(templates.rows, weighted) / norm, np.float32)
 
 
 def _each_times(rows: Field, vector: Field) -> Field:
@@ -254,9 +251,9 @@ def _fill_model(name: str) -> _FillModel:
 @lru_cache(maxsize=1)
 def _palette() -> tuple[Field, Field, Field]:
     """Base colour, what tone 1 adds to it and what tone -1 takes from it: shape (colors, 3) each."""
-    base = np.stack([tint(color, np.float32([0.0]))[0] for color in _COLORS])
-    light = np.stack([tint(color, np.float32([1.0]))[0] for color in _COLORS]) - base
-    dark = base - np.stack([tint(color, np.float32([-1.0]))[0] for color in _COLORS])
+    base = np.stack([tint(color, np.full(1, 0.0, np.float32))[0] for color in _COLORS])
+    light = np.stack([tint(color, np.full(1, 1.0, np.float32))[0] for color in _COLORS]) - base
+    dark = base - np.stack([tint(color, np.full(1, -1.0, np.float32))[0] for color in _COLORS])
     return base, light, dark
 
 
@@ -296,7 +293,7 @@ def fill_errors(name: str, pixels: Field, seen: Field | None = None) -> Field:
         - 2 * (base * dark).sum(1)[:, None] * down.sum(1)
         - 2 * (light * dark).sum(1)[:, None] * up_down
     )
-    return np.sqrt(np.maximum(power - 2 * cross + squared, 0) / (3 * total)).astype(np.float32)
+    return np.asarray(np.sqrt(np.maximum(power - 2 * cross + squared, 0) / (3 * total)), np.float32)
 
 
 def patch_of(image: Image.Image, box: tuple[float, float, float, float]) -> Field:

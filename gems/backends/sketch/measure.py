@@ -33,8 +33,11 @@ def _thing(draw: random.Random, x: float, y: float, size: float) -> Thing:
 
 def _covered(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:
     """Common area of two boxes (x, y, side), as a share of the smaller."""
-    reach = [min(a + one[2] / 2, b + other[2] / 2) - max(a - one[2] / 2, b - other[2] / 2) for a, b in ((one[0], other[0]), (one[1], other[1]))]
-    return max(reach[0], 0) * max(reach[1], 0) / min(one[2], other[2]) ** 2
+
+    def reach(a: float, b: float) -> float:
+        return max(0.0, min(a + one[2] / 2, b + other[2] / 2) - max(a - one[2] / 2, b - other[2] / 2))
+
+    return reach(one[0], other[0]) * reach(one[1], other[1]) / min(one[2], other[2]) ** 2
 
 
 def random_scene(draw: random.Random, width: int, height: int, overlap: float = 0.0, most: int = MAX_OBJECTS) -> Scene:
@@ -88,15 +91,19 @@ class Tally(NamedTuple):
 
     def plus(self, other: Tally) -> Tally:
         """The sum of both."""
-        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+        sums = {field: getattr(self, field) + getattr(other, field) for field in self._fields}
+        return self._replace(**sums)
 
 
-def _paired(things: tuple[Thing, ...], sightings: tuple[Sighting, ...], scene_aspect: tuple[float, float]) -> list[tuple[Thing, Thing | None]]:
+def _paired(
+    things: tuple[Thing, ...], sightings: tuple[Sighting, ...], scene_aspect: tuple[float, float]
+) -> list[tuple[Thing, Thing | None]]:
     """Each thing with the nearest sighting whose middle lies within a third of its box, each sighting used once."""
     wide, high = scene_aspect
     free = [sighting.thing for sighting in sightings]
     pairs: list[tuple[Thing, Thing | None]] = []
     for thing in things:
+
         def apart(seen: Thing, thing: Thing = thing) -> float:
             return max(abs(seen.x - thing.x) * wide, abs(seen.y - thing.y) * high) / thing.size
 
@@ -118,8 +125,13 @@ def judge(scene: Scene, sight: Sight, width: int, height: int) -> Tally:
     shorter = min(width, height)
     pairs = _paired(scene.things, sight.sightings, (width / shorter, height / shorter))
     hits = [(thing, seen) for thing, seen in pairs if seen is not None]
-    words = (thing.name == seen.name and thing.color == seen.color and thing.texture == seen.texture and spell(thing.text) == seen.text for thing, seen in hits)
-    exact = len(hits) == len(scene.things) == len(sight.sightings) and all(words) and sight.background == scene.background
+    words = (
+        replace(thing, x=0, y=0, size=0, text=spell(thing.text)) == replace(seen, x=0, y=0, size=0)
+        for thing, seen in hits
+    )
+    exact = (
+        len(hits) == len(scene.things) == len(sight.sightings) and all(words) and sight.background == scene.background
+    )
     signs = [(spell(thing.text), seen.text) for thing, seen in hits if thing.name == "sign" == seen.name]
     certain = sight.confidence >= CONFIDENT
     return Tally(
@@ -142,13 +154,15 @@ def judge(scene: Scene, sight: Sight, width: int, height: int) -> Tally:
 def _tally(draw: random.Random, width: int, height: int, overlap: float, signs: bool = False) -> Tally:
     scene = random_scene(draw, width, height, overlap, 6 if signs else MAX_OBJECTS)
     if signs:
-        scene = Scene(tuple(replace(thing, name="sign", text=random_text(draw)) for thing in scene.things), scene.background)
+        scene = Scene(
+            tuple(replace(thing, name="sign", text=random_text(draw)) for thing in scene.things), scene.background
+        )
     start = process_time()
     picture = render(scene, width, height)
     drawn = process_time()
     sight = look(picture)
-    seconds = {"render_seconds": drawn - start, "look_seconds": process_time() - drawn}
-    return judge(scene, sight, width, height)._replace(**seconds)
+    looked = process_time()
+    return judge(scene, sight, width, height)._replace(render_seconds=drawn - start, look_seconds=looked - drawn)
 
 
 def _line(label: str, tally: Tally) -> str:
@@ -156,7 +170,8 @@ def _line(label: str, tally: Tally) -> str:
         return f"{part / whole:.4f}" if whole else "-"
 
     return (
-        f"{label:<22} recall {share(tally.recalled, tally.things)}  invented {tally.invented}  name {share(tally.names, tally.recalled)}"
+        f"{label:<22} recall {share(tally.recalled, tally.things)}  invented {tally.invented}"
+        f"  name {share(tally.names, tally.recalled)}"
         f"  color {share(tally.colors, tally.recalled)}  texture {share(tally.textures, tally.recalled)}"
         f"  letters {share(tally.letters_right, tally.letters)}  background {share(tally.backgrounds, tally.scenes)}"
         f"  exact {share(tally.exact, tally.scenes)}  certain {share(tally.certain, tally.scenes)}"

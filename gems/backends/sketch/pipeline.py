@@ -20,7 +20,7 @@ from gems.backends.sketch.tokenizer import Encoded, SketchTokenizer
 
 STEPS: Final = 12
 """Denoising steps the released weights are meant for."""
-GUIDANCE_SCALE: Final = 1.5
+GUIDANCE_SCALE: Final = 1.2
 """The frozen guidance scale: how far the engine follows the text beyond what web captions support."""
 
 StepCallback = Callable[["SketchPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]

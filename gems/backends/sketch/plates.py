@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from gems.backends.sketch.icons import Field
+
 WORKING_SIDE: Final = 1024
 """Shorter side in pixels at which plates are sought; pictures near this size are taken as they are."""
 _LONGEST_SIDE: Final = 4096
@@ -25,7 +27,6 @@ _MOST_PARTS: Final = 80
 
 Box = tuple[float, float, float, float]
 Mask = NDArray[np.bool_]
-Field = NDArray[np.float32]
 
 
 class View(NamedTuple):
@@ -52,12 +53,12 @@ class Region(NamedTuple):
     @property
     def box(self) -> Box:
         """Left, top, right and bottom."""
-        height, width = self.mask.shape
-        return (self.left, self.top, self.left + width, self.top + height)
+        bottom, right = self.top + self.mask.shape[0], self.left + self.mask.shape[1]
+        return (self.left, self.top, right, bottom)
 
     def framed(self, frame: Region) -> Mask:
         """This mask on the frame of another region."""
-        shown = np.zeros(frame.mask.shape, bool)
+        shown: Mask = np.zeros(frame.mask.shape, bool)
         top, left = self.top - frame.top, self.left - frame.left
         y0, x0 = max(0, top), max(0, left)
         y1, x1 = min(shown.shape[0], top + self.mask.shape[0]), min(shown.shape[1], left + self.mask.shape[1])
@@ -74,7 +75,7 @@ class Region(NamedTuple):
         image = image.reduce(step) if step > 1 else image
         matrix = (cell / step, 0, (box[0] - self.left) / step, 0, cell / step, (box[1] - self.top) / step)
         grid = image.transform((cells, cells), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-        return np.asarray(grid, np.float32) / 255
+        return np.asarray(np.asarray(grid, np.float32) / 255, np.float32)
 
 
 def view_of(image: Image.Image) -> View:

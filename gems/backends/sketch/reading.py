@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gems.backends.sketch.icons import Field
 from gems.backends.sketch.lettering import GAP, SPACE, letter_mask, letter_width
 from gems.backends.sketch.vocabulary import LETTERS
 
@@ -20,8 +21,6 @@ _DARK: Final = 128
 _LEGIBLE: Final = 4.0
 """Letter height in pixels of the picture below which letters are guesswork; twice that is plain."""
 _MARKS: Final = LETTERS.replace(" ", "")
-
-Field = NDArray[np.float32]
 
 
 class Reading(NamedTuple):
@@ -41,7 +40,7 @@ class _Letter(NamedTuple):
 def _unit_row(cell: Image.Image) -> Field:
     row = np.asarray(cell.resize(_CELL, Image.Resampling.BOX), np.float32).ravel()
     row = row - row.mean()
-    return row / max(1e-6, float(np.linalg.norm(row)))
+    return np.asarray(row / max(1e-6, float(np.linalg.norm(row))), np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -91,15 +90,11 @@ def read_panel(panel: Image.Image) -> Reading:
         if bottom - top < 8:
             continue
         spans = [span for span in _runs(dark[top:bottom].any(0)) if span[1] - span[0] >= 2]
-        letters = [_read_letter(_cell(ink, dark, top, bottom, span)) for span in spans]
+        letters = [_read_letter(Image.fromarray(ink[top:bottom, span[0] : span[1]])) for span in spans]
         legible = float(np.clip((bottom - top) / scale / _LEGIBLE - 1, 0, 1))
         confidence = min([confidence, legible, *(_trust(letter) for letter in letters)])
         rows.append(_row_text(spans, letters))
     return Reading(" ".join(rows), confidence)
-
-
-def _cell(ink: NDArray[np.uint8], dark: NDArray[np.bool_], top: int, bottom: int, span: tuple[int, int]) -> Image.Image:
-    return Image.fromarray(ink[top:bottom, span[0] : span[1]])
 
 
 def _trust(letter: _Letter) -> float:

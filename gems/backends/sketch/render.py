@@ -10,12 +10,11 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from gems.backends.sketch.backgrounds import background
 from gems.backends.sketch.fills import tint, tones
-from gems.backends.sketch.icons import GLYPH_SPAN, PLATE_MARGIN, Shape, shape
+from gems.backends.sketch.icons import GLYPH_SPAN, PLATE_MARGIN, Field, Shape, shape
 from gems.backends.sketch.lettering import letter_mask, typeset
 from gems.backends.sketch.scene import Scene, Thing
 
@@ -43,8 +42,6 @@ _UNIT: Final = GLYPH_SPAN / 94
 SIGN_PANEL: Final = (0.5 - 39.0 * _UNIT, 0.5 - 39.0 * _UNIT, 0.5 + 39.0 * _UNIT, 0.5 + 14.0 * _UNIT)
 """Left, top, right and bottom of a sign's lettered panel, in fractions of its box."""
 PANEL_ASPECT: Final = (SIGN_PANEL[2] - SIGN_PANEL[0]) / (SIGN_PANEL[3] - SIGN_PANEL[1])
-
-Field = NDArray[np.float32]
 
 
 def _resized(field: Field, side: int) -> Field:
@@ -75,7 +72,7 @@ def _fitted(name: str, side: int) -> Shape:
 
 def _cover(distance: Field, side: int) -> Field:
     """Antialiased coverage of the inside of a contour."""
-    return np.clip(distance * side + 0.5, 0, 1)
+    return np.asarray(np.clip(distance * side + 0.5, 0, 1), np.float32)
 
 
 def _blend(pixels: Field, over: Field | tuple[int, int, int], share: Field) -> None:
@@ -87,7 +84,7 @@ def paint(form: Shape, color: str, texture: str | None) -> Field:
     side = form.ink.shape[0]
     pixels = np.empty((side, side, 3), np.float32)
     pixels[:] = PLATE
-    line = tint(color, np.float32([-1.0]))[0] * 0.45 + np.float32(INK) * 0.35
+    line = tint(color, np.full(1, -1, np.float32))[0] * 0.45 + np.array(INK, np.float32) * 0.35
     _blend(pixels, line, _cover(form.depth + max(OUTLINE, 0.6 / side), side))
     inner = form.ink * np.clip((form.depth - _OUTLINE_INSIDE) * side + 1, 0, 1)
     _blend(pixels, tint(color, tones(texture, form.depth)), inner)
@@ -104,8 +101,10 @@ def _letter(pixels: Field, text: str) -> None:
         x, y = round(left + box.left * (right - left)), round(top + box.top * (bottom - top))
         width = max(1, round(box.width * (right - left)))
         height = max(1, round(box.height * (bottom - top)))
-        mask = letter_mask(box.letter).resize((width, height), Image.Resampling.BOX if height < 96 else Image.Resampling.BICUBIC)
-        _blend(pixels[y : y + height, x : x + width], INK, np.asarray(mask, np.float32) / 255)
+        mask = letter_mask(box.letter).resize(
+            (width, height), Image.Resampling.BOX if height < 96 else Image.Resampling.BICUBIC
+        )
+        _blend(pixels[y : y + height, x : x + width], INK, np.asarray(mask, np.float32) / np.float32(255))
 
 
 @lru_cache(maxsize=128)
@@ -116,7 +115,7 @@ def _sticker(name: str, color: str, texture: str | None, text: str, side: int) -
     if text:
         _letter(pixels, text)
     edge = 1 - _cover(form.plate - max(EDGE, LEAST_EDGE / side), side)
-    _blend(pixels, INK, edge * _EDGE_STRENGTH)
+    _blend(pixels, INK, np.asarray(edge * _EDGE_STRENGTH, np.float32))
     plate = _cover(form.plate, side)[..., None] * 255
     return Image.fromarray(np.clip(np.concatenate([pixels, plate], -1) + 0.5, 0, 255).astype(np.uint8))
 
@@ -167,7 +166,9 @@ def render(scene: Scene, width: int = 1024, height: int = 1024) -> Image.Image:
     """
     for side in (width, height):
         if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
-            raise ValueError(f"a picture is {SMALLEST_SIDE} to {LARGEST_SIDE} pixels wide and high, not {width}x{height}")
+            raise ValueError(
+                f"a picture is {SMALLEST_SIDE} to {LARGEST_SIDE} pixels wide and high, not {width}x{height}"
+            )
     picture = background(scene.background, width, height)
     stickers = [
         (_sticker(thing.name, thing.color, thing.texture, thing.text, side), left, top)

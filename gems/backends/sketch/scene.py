@@ -7,6 +7,7 @@ nearer stands lower and is larger.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -86,7 +87,7 @@ class SceneSpec:
 
 @dataclass(frozen=True, slots=True)
 class _Offset:
-    """From the other thing to this one, each axis zero inside GenEval's margin, scaled to length one."""
+    """From the other thing to this one, each axis less GenEval's margin, relative to the distance of the centres."""
 
     x: float
     y: float
@@ -100,7 +101,8 @@ def _offset(one: Thing, other: Thing) -> _Offset:
     reach = one.size + other.size
     raw = (one.x - other.x, one.y - other.y)
     dx, dy = (max(abs(value) - MARGIN * reach, 0.0) * (1 if value > 0 else -1) for value in raw)
-    length = (dx * dx + dy * dy) ** 0.5
+    # GenEval divides by the length of the whole offset, not of the one that the margin has shrunk.
+    length = math.hypot(*raw)
     if length:
         dx, dy = dx / length, dy / length
     return _Offset(dx, dy, raw[0], raw[1], reach, one.size / other.size)
@@ -139,7 +141,7 @@ def related(subjects: Sequence[Thing], relation: str, objects: Sequence[Thing]) 
     """Whether every subject stands in `relation` to the middle of the objects. False when either side is empty.
 
     For one subject and one object, left, right, above and below are GenEval's rule: the offset of the centres, less a tenth
-    of the summed sizes on each axis, must point within 60 degrees of the direction.
+    of the summed sizes on each axis, must be more than half the distance of the centres.
     """
     if not subjects or not objects:
         return False

@@ -103,17 +103,18 @@ OBJECTS: Final = _read_objects()
 """Every drawable object by its name, `sign` among them."""
 
 COCO_NAMES: Final = tuple(
-    name
-    for name, word in OBJECTS.items()
-    if word.category not in {"wildlife", "music", "more", "sign"}
+    name for name, word in OBJECTS.items() if word.category not in {"wildlife", "music", "more", "sign"}
 )
 """The 80 classes of GenEval, under GenEval's names."""
 
-GENEVAL2_NAMES: Final = tuple(
-    """backpack bear bicycle bird car cat chair clock cow dog donut elephant giraffe horse motorcycle sheep suitcase truck
-    zebra bagel candle croissant flamingo flower guitar kangaroo koala lion monkey mushroom penguin pig rabbit raccoon toy
-    trumpet turtle violin cookie banana""".split()
+# fmt: off
+GENEVAL2_NAMES: Final = (
+    "backpack", "bear", "bicycle", "bird", "car", "cat", "chair", "clock", "cow", "dog", "donut", "elephant", "giraffe",
+    "horse", "motorcycle", "sheep", "suitcase", "truck", "zebra", "bagel", "candle", "croissant", "flamingo", "flower",
+    "guitar", "kangaroo", "koala", "lion", "monkey", "mushroom", "penguin", "pig", "rabbit", "raccoon", "toy", "trumpet",
+    "turtle", "violin", "cookie", "banana",
 )
+# fmt: on
 """The objects of GenEval2's grammar; two of the forty (cookie, banana) are our guess, its list being known from samples."""
 
 COLORS: Final = {
