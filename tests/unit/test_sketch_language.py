@@ -298,6 +298,18 @@ def test_a_prompt_outside_the_vocabulary_is_refused(prompt: str, named: list[str
     assert all(word in str(refused.value) for word in named), str(refused.value)
 
 
+@pytest.mark.parametrize("prompt", ['two signs "A" and "B"', 'a sign "OPEN" and a sign "SHUT"'])
+def test_one_sign_a_picture_is_lettered(prompt: str) -> None:
+    with pytest.raises(OutOfVocabulary, match="one sign a picture"):
+        check_prompt(prompt)
+
+
+@pytest.mark.parametrize(("prompt", "name"), [("four scissorses", "scissors"), ("two skises", "skis"), ("three sheeps", "sheep")])
+def test_the_plurals_of_the_benchmarks_are_read(prompt: str, name: str) -> None:
+    (group,) = read_prompt(f"a photo of {prompt}").spec.groups
+    assert group.name == name
+
+
 def test_a_drawable_prompt_passes_with_warnings() -> None:
     assert check_prompt('two cats and a sign that says "Open 24"') == []
     (warning,) = check_prompt("two majestic cats")

@@ -61,6 +61,8 @@ def _too_many(spec: SceneSpec) -> str:
 
 def _signs(spec: SceneSpec) -> str:
     texts = [group.text for group in spec.groups if group.text]
+    if len(texts) > 1:
+        return f"The embedded engine letters one sign a picture, not {len(texts)}: {_listed(texts)}."
     for text in texts:
         strange = sorted({letter for letter in text if letter.upper() not in LETTERS})
         if strange:

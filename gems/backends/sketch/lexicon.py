@@ -198,7 +198,8 @@ _CORNERS: Final = (
 def _object_entries() -> Iterator[tuple[str, Lexeme]]:
     for name, word in OBJECTS.items():
         for form in (*word.synonyms, name):
-            plurals = {plural(form), form + "s"}
+            # GenEval's own rule makes "skises" and "scissorses" of words that have no plural form.
+            plurals = {plural(form), form + "s", *([form + "es"] if form.endswith("s") else [])}
             *front, last = form.split(" ")
             if last in _IRREGULAR:
                 plurals.add(" ".join([*front, _IRREGULAR[last]]))
