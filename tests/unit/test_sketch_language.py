@@ -304,7 +304,9 @@ def test_one_sign_a_picture_is_lettered(prompt: str) -> None:
         check_prompt(prompt)
 
 
-@pytest.mark.parametrize(("prompt", "name"), [("four scissorses", "scissors"), ("two skises", "skis"), ("three sheeps", "sheep")])
+@pytest.mark.parametrize(
+    ("prompt", "name"), [("four scissorses", "scissors"), ("two skises", "skis"), ("three sheeps", "sheep")]
+)
 def test_the_plurals_of_the_benchmarks_are_read(prompt: str, name: str) -> None:
     (group,) = read_prompt(f"a photo of {prompt}").spec.groups
     assert group.name == name
