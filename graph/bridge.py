@@ -11,24 +11,32 @@ from collections.abc import Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, Final
 
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from gems.core.state import GemsState
 from gems.nodes.asking import Node, Update
 
 
-def as_node(node: Node, name: str) -> RunnableLambda[GemsState, Update]:
-    """The node as a Runnable that `invoke` and `ainvoke` can both run, and that notes when it was at work."""
+class NodeRunnable(Runnable[GemsState, Update]):
+    """A node that `invoke` and `ainvoke` can both run, and that notes when it was at work."""
 
-    async def at_work(state: GemsState) -> Update:
+    def __init__(self, node: Node, name: str) -> None:
+        """Wrap a node under its name in the graph."""
+        self.name = name
+        self._node = node
+
+    def invoke(self, input: GemsState, config: RunnableConfig | None = None, **kwargs: Any) -> Update:  # noqa: A002, ARG002
+        """Run the node on the shared loop, and wait for it."""
+        return _run(self._at_work(input))
+
+    async def ainvoke(self, input: GemsState, config: RunnableConfig | None = None, **kwargs: Any) -> Update:  # noqa: A002, ARG002
+        """Run the node here."""
+        return await self._at_work(input)
+
+    async def _at_work(self, state: GemsState) -> Update:
         started = time.time()
-        update = await node(state)
+        update = await self._node(state)
         return {"spans": [[started, time.time()]], **update}
-
-    def run_sync(state: GemsState) -> Update:
-        return _run(at_work(state))
-
-    return RunnableLambda(run_sync, at_work, name=name)
 
 
 def _run(coroutine: Coroutine[Any, Any, Update]) -> Update:
