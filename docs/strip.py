@@ -1,6 +1,7 @@
 """Makes a strip of a run's pictures, best of each round, as the README shows it.
 
-`python docs/strip.py docs/images/rounds.png "PROMPT" SEED` draws on the embedded engine, in a temporary home.
+`python docs/strip.py docs/images/rounds.png "PROMPT" SEED` draws on the embedded engine, in a temporary home, and without skills:
+the first prompt is then the bare request, and the loop has more to do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(out: Path, prompt: str, seed: int) -> None:
         settings = Settings(home=Path(home), profiles=dict(BUILT_IN))
         with open_graph(settings) as graph:
             thread: Any = {"configurable": {"thread_id": "strip"}}
-            graph.invoke({"prompt": prompt}, thread, context={"seed": seed})  # type: ignore[call-overload]
+            graph.invoke({"prompt": prompt}, thread, context={"seed": seed, "skills": []})  # type: ignore[call-overload]
             state = graph.get_state(thread).values
         store = FileArtifacts(settings.home / "artifacts")
         attempts = state["attempts"]
