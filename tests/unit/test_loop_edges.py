@@ -67,6 +67,22 @@ def says(*answers: str | Exception, confidence: float = 0.9) -> Script:
     return judge
 
 
+def dying_critic(dead: list[bool], verdict: str) -> Script:
+    """A critic that breaks the run while `dead` holds anything, and afterwards says the same of everything."""
+
+    def judge(task: TaskInput) -> Any:
+        if dead:
+            raise ZeroDivisionError
+        return {
+            "verdicts": [
+                {"id": it["id"], "evidence": "", "verdict": verdict, "confidence": 1}
+                for it in task.fields["requirements"]
+            ]
+        }
+
+    return judge
+
+
 def requirements(*parents: list[str]) -> Script:
     items = [
         {"id": f"r{n}", "question": f"Question {n}?", "kind": "other", "depends_on": depends}
@@ -207,17 +223,7 @@ async def test_an_empty_prompt_goes_on_after_an_outage(settings: Settings) -> No
 @pytest.mark.parametrize("max_rounds", [1, 3])
 async def test_an_empty_prompt_judges_what_was_drawn_before_the_death(settings: Settings, max_rounds: int) -> None:
     dead = [True]
-
-    def judge(task: TaskInput) -> Any:
-        if dead:
-            raise ZeroDivisionError
-        return {
-            "verdicts": [
-                {"id": it["id"], "evidence": "", "verdict": "met", "confidence": 1}
-                for it in task.fields["requirements"]
-            ]
-        }
-
+    judge = dying_critic(dead, "met")
     images = ScriptedImages()
     graph = make_graph(settings, rehearse([""], judge=judge), images)
     with pytest.raises(ZeroDivisionError):
@@ -319,17 +325,7 @@ async def test_bytes_that_are_no_image_are_an_outage(settings: Settings) -> None
 async def test_images_back_from_the_ledger_count_against_the_limit(settings: Settings) -> None:
     """Paid before the crash, found again after it."""
     dead = [True]
-
-    def judge(task: TaskInput) -> Any:
-        if dead:
-            raise ZeroDivisionError
-        return {
-            "verdicts": [
-                {"id": it["id"], "evidence": "", "verdict": "unmet", "confidence": 1}
-                for it in task.fields["requirements"]
-            ]
-        }
-
+    judge = dying_critic(dead, "unmet")
     images = ScriptedImages()
     graph = make_graph(settings, rehearse([""], judge=judge), images)
     with pytest.raises(ZeroDivisionError):
