@@ -34,13 +34,11 @@ class _Gems(click.Group):
         except click.ClickException as error:
             error.show()
             code = error.exit_code
-            if "--json" in arguments:
-                _print_refusal(GemsConfigError(error.format_message()))
+            _refuse(GemsConfigError(error.format_message()), arguments)
         except (click.Abort, KeyboardInterrupt):
             click.echo("Stopped.", err=True)
             code = 130
-            if "--json" in arguments:
-                _print_refusal(KeyboardInterrupt())
+            _refuse(KeyboardInterrupt(), arguments)
         except Exception as error:
             code = _fail(error, arguments)
         sys.exit(code if isinstance(code, int) else 0)
@@ -66,15 +64,21 @@ def _fail(error: Exception, arguments: Sequence[str]) -> int:
         traceback.print_exception(error)
     failure = describe(error)
     show_failure(failure, make_console(stderr=True))
-    if "--json" in arguments:
-        _print_refusal(error)
+    _refuse(error, arguments)
     return failure.exit_code
 
 
-def _print_refusal(error: BaseException) -> None:
+def _refuse(error: BaseException, arguments: Sequence[str]) -> None:
+    """With --json, say on standard output too what went wrong."""
     from gems.app.outcome import refused
 
-    click.echo(json.dumps(refused(None, error).as_json(), ensure_ascii=False, indent=2))
+    # What stands after "--" is a prompt, whatever it looks like.
+    options = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    if "--json" not in options:
+        return
+    after = options.index("--thread") + 1 if "--thread" in options else len(options)
+    thread_id = options[after] if after < len(options) else None
+    click.echo(json.dumps(refused(thread_id, error).as_json(), ensure_ascii=False, indent=2))
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:

@@ -80,6 +80,8 @@ def list_runs(limit: int, *, as_json: bool) -> None:
     """`gems runs`."""
     settings = load_settings()
     path = settings.home / "runs.sqlite"
+    if settings.home.exists() and not settings.home.is_dir():
+        raise GemsConfigError(f"GEMS_HOME {settings.home} is a file: set it to a folder")
     runs = asyncio.run(SqliteRuns(path).recent(limit)) if path.exists() else []
     if as_json:
         click.echo(json.dumps({"runs": [run._asdict() for run in runs]}, ensure_ascii=False, indent=2))

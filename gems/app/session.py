@@ -84,7 +84,7 @@ class Session:
         """
         before = await self._snapshot()
         state = _state(before)
-        if not before.next and "request" not in state:
+        if not before.tasks and "request" not in state:
             raise GemsConfigError(f"there is no run on thread {self._target.thread_id!r}; `gems runs` lists them")
         self._view.resumed(state)
         if not _is_pending(before):
@@ -183,7 +183,8 @@ def _state(snapshot: StateSnapshot) -> GemsState:
 
 
 def _is_pending(snapshot: StateSnapshot) -> bool:
-    return bool(set(snapshot.next) - _ENTRY)
+    # Not `next`: it leaves out tasks that have written when the process died before their step was closed.
+    return any(task.name not in _ENTRY for task in snapshot.tasks)
 
 
 def _given_options(snapshot: StateSnapshot) -> dict[str, Any]:

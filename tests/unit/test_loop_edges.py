@@ -14,6 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from PIL import Image
 from typing_extensions import TypedDict
 
+from gems.app.session import _is_pending
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.chat.scripted import Script, ScriptedRole
 from gems.backends.images.scripted import ScriptedImages
@@ -231,6 +232,32 @@ async def test_an_empty_prompt_judges_what_was_drawn_before_the_death(settings: 
     dead.clear()
     state = await run(graph, "")
     assert (state["stop_reason"], len(images.history)) == ("satisfied", 1)
+
+
+class DyingSaver(InMemorySaver):
+    """Dies, once, between a step's writes and the checkpoint that closes it."""
+
+    steps = 5
+
+    async def aput(self, *args: Any, **kwargs: Any) -> Any:
+        self.steps -= 1
+        if self.steps == 0:
+            raise ZeroDivisionError
+        return await super().aput(*args, **kwargs)
+
+
+async def test_a_step_that_wrote_but_was_not_closed_is_not_lost(settings: Settings) -> None:
+    services = OwnServices(settings, chat=rehearse(["+--", "+++"]), images=ScriptedImages())
+    graph = build_graph(services, checkpointer=DyingSaver())
+    with pytest.raises(ZeroDivisionError):
+        await graph.ainvoke({"prompt": "a dog"}, THREAD, context={"size": "64x64"}, durability="sync")  # type: ignore[call-overload]
+    snapshot = await graph.aget_state(THREAD)
+    assert (snapshot.next, bool(snapshot.tasks)) == ((), True)
+    assert _is_pending(snapshot), "the command line must see that there is something to resume"
+    await graph.ainvoke(None, THREAD)
+    finished = await graph.aget_state(THREAD)
+    assert finished.values["stop_reason"] == "satisfied"
+    assert not _is_pending(finished)
 
 
 async def test_what_cannot_change_may_be_repeated_when_going_on(settings: Settings) -> None:

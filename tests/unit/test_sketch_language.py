@@ -10,6 +10,7 @@ import pytest
 
 from gems.backends.sketch.atoms import atoms
 from gems.backends.sketch.check import check_prompt
+from gems.backends.sketch.decomposing import decompose
 from gems.backends.sketch.language import read_prompt
 from gems.backends.sketch.lexicon import LEXICON
 from gems.backends.sketch.questions import Question, read_question, say
@@ -23,7 +24,7 @@ from gems.backends.sketch.vocabulary import (
     TEXTURES,
     plural,
 )
-from gems.backends.sketch.wordlists import ADJECTIVES, NOUNS, SILENT, VERBS
+from gems.backends.sketch.wordlists import ADJECTIVES, NOUNS, SHADES, SILENT, VERBS
 from gems.core.errors import OutOfVocabulary
 
 Triple = tuple[int, str, int]
@@ -266,6 +267,160 @@ def test_words_without_effect_are_listed() -> None:
     assert read_prompt("please draw me a photo of a cat").ignored == ()
 
 
+@pytest.mark.parametrize(
+    ("prompt", "unknown"),
+    [
+        ("five buses and a glass", ("glass",)),
+        ("three dogs and a stone", ("stone",)),
+        ("two cups and a metal", ("metal",)),
+        ("a glass and a red apple", ("glass",)),
+        ("a metal and a glass cup", ()),
+        ("three cups, one plastic and two metal", ()),
+        ("a cat and a goldfish", ("goldfish",)),
+        ("three goldfish in a bowl", ("goldfish",)),
+        ("a dog and a duckling", ("duckling",)),
+        ("a lioness sitting on a bench", ("lioness",)),
+        ("a battleship behind a dog", ("battleship",)),
+        ("a dog holding lightsaber", ("lightsaber",)),
+        ("a cat eating Cheetos", ("cheetos",)),
+        ("a velvetish, moody cat in an artistic style", ()),
+        ("an artistic image of a cat", ()),
+        ("three dogs, two running and one jumping", ()),
+        ("a cat and a 🐶", ("🐶",)),
+        ("a cat ❤ and a dog", ("cat ❤",)),
+        ("a cat… a dog", ()),
+        ("a bird house", ("bird house",)),
+        ("a butterfly knife and a dog", ("butterfly knife",)),
+        ("a toy train", ("toy train",)),
+        ("a power plant", ("power plant",)),
+        ("a pool table", ("pool table",)),
+        ("a cat bed", ("cat bed",)),
+        ("a teddy bear, a hot dog, a stop sign and a kitchen table", ()),
+        ("a red balloon tied to a bench", ()),
+        ("a bigger dog and a dog taller", ()),
+    ],
+)
+def test_a_thing_outside_the_vocabulary_is_not_taken_for_another_or_for_a_look(
+    prompt: str, unknown: tuple[str, ...]
+) -> None:
+    assert read_prompt(prompt).unknown == unknown
+
+
+@pytest.mark.parametrize(
+    ("prompt", "groups"),
+    [
+        ("five buses and a glass", [Group("bus", 5)]),
+        ("a glass and a red apple", [Group("apple", 1, "red")]),
+        ("a couple sitting on a bench", [Group("person", 2), Group("bench")]),
+        ("a couple", [Group("person", 2)]),
+        ("a couple very cute dogs", [Group("dog", 2)]),
+        ("a couple of dogs", [Group("dog", 2)]),
+        ("a no parking sign", [Group("sign")]),
+        ("a red balloon tied to a bench", [Group("balloon", 1, "red"), Group("bench")]),
+        ('a sign saying do not enter and a sign that says "NOT"', [Group("sign", 1, text="DO NOT ENTER"),
+                                                                  Group("sign", 1, text="NOT")]),
+    ],
+)  # fmt: skip
+def test_words_are_given_to_the_right_group(prompt: str, groups: list[Group]) -> None:
+    reading = read_prompt(prompt)
+    assert list(reading.spec.groups) == groups
+    assert reading.unfollowed == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word"),
+    [
+        ("a cat or a dog", "or"),
+        ("either a cat and a dog", "either"),
+        ("neither a cat", "neither"),
+        ("a cat nor a dog", "nor"),
+        ("a dog, not a cat", "not"),
+        ("a cat that isn't black", "not"),
+        ("a cat that doesn't sleep", "not"),
+        ("a cat. Don't include a dog.", "not"),
+        ("a cat. Do not make it red.", "not"),
+        ("three dogs except a black one", "except"),
+        ("a dog instead of a cat", "instead of"),
+        ("three dogs, each with a red ball", "each"),
+        ("every dog has a ball", "every"),
+        ("a dog taller than a cat", "than"),
+        ("at least two dogs", "at least"),
+        ("at most two dogs", "at most"),
+        ("fewer dogs and a cat", "fewer"),
+        ("more than two dogs", "more than"),
+        ("a dog and twice a cat", "twice"),
+    ],
+)
+def test_words_that_no_scene_can_say_are_refused(prompt: str, word: str) -> None:
+    assert read_prompt(prompt).unfollowed == (word,)
+    with pytest.raises(OutOfVocabulary, match=f"cannot follow '{word}': ask for one exact scene"):
+        check_prompt(prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a cat. Do not add anything.",
+        "a cat. Don't add anything else!",
+        "two dogs next to each other",
+        "a cat higher than a dog",
+        "a cat and nothing else",
+    ],
+)
+def test_what_changes_nothing_is_followed(prompt: str) -> None:
+    assert read_prompt(prompt).unfollowed == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ignored"),
+    [
+        ("a dog in the top left corner", ("in the top left corner",)),
+        ("a cat on the right", ("on the right",)),
+        ("a red ball in the center", ("in the center",)),
+        ("a cat on the left and a dog on the left", ("on the left",)),
+        ("in the foreground a cat", ("in the foreground",)),
+        ("on the left. A cat.", ("on the left",)),
+        ("a cat on the left and a dog on the right", ()),
+        ("a dog with a house in the background", ()),
+        ("on the left is a cat, on the right is a dog", ()),
+    ],
+)
+def test_a_place_that_makes_no_relation_is_reported(prompt: str, ignored: tuple[str, ...]) -> None:
+    assert read_prompt(prompt).ignored == ignored
+
+
+@pytest.mark.parametrize(
+    ("prompt", "asked_about"),
+    [
+        ("a red and white umbrella", ["white"]),
+        ("a turquoise car", ["turquoise"]),
+        ("a wooden metal chair", ["metal"]),
+        ("a cat on the right", ["on the right"]),
+        ("a cat in a bowl", ["in"]),
+        ("a cat or a dog", ["or"]),
+        ("a majestic, moody large cat", []),
+        ("a cat on the left and a red dog on the right", []),
+    ],
+)
+def test_a_request_not_wholly_followed_cannot_end_as_satisfied(prompt: str, asked_about: list[str]) -> None:
+    items = decompose({"request": {"prompt": prompt}}).requirements
+    unreadable = [item for item in items if read_question(item.question) is None]
+    assert [item.question for item in unreadable] == [
+        f'Does the picture follow "{words}" of the request as meant?' for words in asked_about
+    ]
+    assert all(item.kind == "other" and not item.depends_on for item in unreadable)
+
+
+def test_no_question_about_ignored_words_can_be_read() -> None:
+    for words in LEXICON:
+        assert read_question(f'Does the picture follow "{words}" of the request as meant?') is None
+
+
+def test_the_words_of_explicit_prompts_are_passed_over() -> None:
+    prompt = "First group: exactly two large cats. Second group: exactly one small dog. They are close together."
+    assert check_prompt(prompt) == []
+
+
 def test_the_word_lists_do_not_contradict_each_other() -> None:
     drawable = {
         form for name, word in OBJECTS.items() for base in (name, *word.synonyms) for form in (base, plural(base))
@@ -273,6 +428,7 @@ def test_the_word_lists_do_not_contradict_each_other() -> None:
     for words in (SILENT, ADJECTIVES, VERBS, NOUNS):
         assert not words & (drawable | set(COLORS) | set(TEXTURES))
     assert not NOUNS & (ADJECTIVES | SILENT)
+    assert SHADES <= ADJECTIVES
 
 
 # The check before anything is spent.
@@ -335,7 +491,9 @@ def test_any_text_can_be_read() -> None:
         read_prompt("".join(chr(rng.randint(0, 0x2FFF)) for _ in range(60)))
 
 
-@pytest.mark.parametrize("part", ["a red dog and ", "x", '"', "one ", "red, ", "(a ", "a black and two ", "a cat, "])
+@pytest.mark.parametrize(
+    "part", ["a red dog and ", "x", '"', "one ", "red, ", "(a ", "a black and two ", "a cat, ", "do not "]
+)
 def test_long_texts_are_read_in_time(part: str) -> None:
     started = time.perf_counter()
     read_prompt((part * 20_000)[:20_000])

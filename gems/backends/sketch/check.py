@@ -17,6 +17,11 @@ REMEDY: Final = (
 _SHOWN: Final = 12
 """Words named in a message."""
 _LONGEST_SHOWN: Final = 40
+_QUIET: Final = frozenset(
+    {"large", "medium", "small", "first", "second", "third", "fourth", "fifth", "next", "upper", "lower", "close",
+     "together", "close together", "group"}
+)  # fmt: skip
+"""Words of the engine's own explicit prompts, of which no warning is given."""
 
 
 def check_prompt(prompt: str) -> list[str]:
@@ -24,15 +29,20 @@ def check_prompt(prompt: str) -> list[str]:
 
     Raises:
         OutOfVocabulary: the prompt names a thing that cannot be drawn, nothing that can, too many things, or text that
-            does not fit the sign.
+            does not fit the sign, or it leaves a choice or says what not to draw.
     """
     reading = read_prompt(prompt)
-    problem = _unknown(reading.unknown) or _nothing(reading.spec) or _too_many(reading.spec) or _signs(reading.spec)
+    problem = (
+        _unknown(reading.unknown)
+        or _unfollowed(reading.unfollowed)
+        or _nothing(reading.spec)
+        or _too_many(reading.spec)
+        or _signs(reading.spec)
+    )
     if problem:
         raise OutOfVocabulary(f"{problem} {REMEDY}")
-    if not reading.ignored:
-        return []
-    return [f"The embedded engine takes no notice of {_listed(reading.ignored)}."]
+    ignored = [word for word in reading.ignored if word not in _QUIET]
+    return [f"The embedded engine takes no notice of {_listed(ignored)}."] if ignored else []
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -43,6 +53,15 @@ def _listed(words: Sequence[str]) -> str:
 
 def _unknown(words: Sequence[str]) -> str:
     return f"The embedded engine cannot draw {_listed(words)}." if words else ""
+
+
+def _unfollowed(words: Sequence[str]) -> str:
+    if not words:
+        return ""
+    return (
+        f"The embedded engine cannot follow {_listed(words)}: ask for one exact scene, by what is in it, how many of each "
+        "and where."
+    )
 
 
 def _nothing(spec: SceneSpec) -> str:

@@ -26,10 +26,13 @@ class Draft:
     text: str = ""
     sentence: int = 0
     places: dict[str, int] = field(default_factory=dict)
+    place_words: list[str] = field(default_factory=list)
+    """What its absolute places were called, until a relation says them."""
     parts: list[Draft] = field(default_factory=list)
 
-    def place(self, levels: str) -> None:
-        """Note an absolute place, as "left", "top right", "center" or "back"."""
+    def place(self, levels: str, words: str) -> None:
+        """Note an absolute place, as "left", "top right", "center" or "back", and its words in the prompt."""
+        self.place_words.append(words)
         for level in levels.split():
             if level == "center":
                 self.places.setdefault("x", 1)
@@ -101,6 +104,7 @@ class Drafts:
         for subject in subjects:
             for other in others:
                 self.relate(subject, relation, other)
+                subject.place_words = other.place_words = []
 
 
 def _members(draft: Draft, index: dict[int, int]) -> list[Draft]:

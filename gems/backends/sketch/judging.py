@@ -216,7 +216,9 @@ def _tally(words: Sequence[str]) -> str:
 
 
 def _counted(things: Sequence[Thing]) -> str:
-    return _tally([f"{_look_of(thing)} {thing.name}" for thing in things])
+    looks = [(_look_of(thing), thing.name) for thing in things]
+    counts = {look: looks.count(look) for look in looks}
+    return ", ".join(f"{count} {look} {name if count == 1 else plural(name)}" for (look, name), count in counts.items())
 
 
 # Comparison

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from gems.backends.sketch.drafts import Draft, Drafts
@@ -27,17 +28,33 @@ _LETTERING: Final = frozenset(
 _OPENING: Final = frozenset({Kind.AND, Kind.COMMA, Kind.STOP})
 _MARKINGS: Final = frozenset({"stripes", "spots", "dots", "polka dots"})
 """Markings whose colour is not the thing's colour."""
+_TAKING: Final = frozenset(
+    {"holding", "holds", "hold", "eating", "eats", "eat", "biting", "bites", "bite", "watching", "watches", "watch",
+     "wearing", "wears", "wear", "riding", "rides", "ride", "drinking", "drinks", "drink", "carrying", "carries", "carry"}
+)  # fmt: skip
+"""Verbs that are followed by a thing, never by a style."""
+_WISHES: Final = frozenset(
+    {Kind.OBJECT, Kind.NOUN, Kind.WORD, Kind.COLOR, Kind.TEXTURE, Kind.NUMBER, Kind.BACKGROUND, Kind.RELATION, Kind.PLACE,
+     Kind.QUOTE}
+)  # fmt: skip
+"""What "do not ..." cannot be passed over with."""
+_LONGEST_CLAUSE: Final = 30
+"""Lexemes of "do not ..." that are looked through."""
 _TEXT_LENGTH: Final = 3
 """Most words of unquoted text that are taken from "a sign that says ..."."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a prompt asks for. `unknown`: things that cannot be drawn. `ignored`: other words that have no effect."""
+    """What a prompt asks for. `unknown`: things that cannot be drawn. `ignored`: other words that have no effect.
+
+    `unfollowed`: words that change the meaning in a way that no spec says ("or", "not", "each").
+    """
 
     spec: SceneSpec
     unknown: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    unfollowed: tuple[str, ...] = ()
 
 
 def read_prompt(text: str) -> Reading:
@@ -53,6 +70,7 @@ class Reader:
         self.drafts = Drafts()
         self.unknown: list[str] = []
         self.ignored: list[str] = []
+        self.unfollowed: list[str] = []
         self.place = 0
         self._sentence = 0
         self._segment = 0
@@ -74,6 +92,7 @@ class Reader:
             Kind.STOP: self._read_stop,
             Kind.COMMA: self._read_comma,
             Kind.VERB: self._read_verb,
+            Kind.UNFOLLOWED: self._read_unfollowed,
         }
 
     def read(self) -> Reading:
@@ -86,7 +105,13 @@ class Reader:
                 self.place = self._read_noun_phrase()
             else:
                 self.place += 1
-        return Reading(self.drafts.spec(), tuple(dict.fromkeys(self.unknown)), tuple(dict.fromkeys(self.ignored)))
+        self._drop_fronted_place()
+        spec = self.drafts.spec()
+        self.ignored += [words for draft in self.drafts.groups for words in draft.place_words]
+        unknown, ignored, unfollowed = (
+            tuple(dict.fromkeys(words)) for words in (self.unknown, self.ignored, self.unfollowed)
+        )
+        return Reading(spec, unknown, ignored, unfollowed)
 
     @property
     def _here(self) -> Lexeme:
@@ -97,7 +122,7 @@ class Reader:
         """The group that a relation or a predicate would be about."""
         self._fronted: tuple[str, Draft] | None = None
         """A relation read before its subject: "next to the cat is a dog"."""
-        self._fronted_place = ""
+        self._fronted_place: Lexeme | None = None
         self._text_alone: Draft | None = None
         """A sign implied by text, until a real sign takes the text over."""
         self._on_background = False
@@ -176,9 +201,9 @@ class Reader:
         if self._fronted is not None and self._fronted[1] is not draft:
             self.drafts.relate(draft, *self._fronted)
             self._fronted = None
-        if self._fronted_place:
-            draft.place(self._fronted_place)
-            self._fronted_place = ""
+        if self._fronted_place is not None:
+            draft.place(self._fronted_place.value, self._fronted_place.surface)
+            self._fronted_place = None
         self._current = draft
 
     # Noun phrases
@@ -236,7 +261,9 @@ class Reader:
         following = self._following_name(phrase) if phrase.described else ""
         antecedent = self._divisible(phrase)
         predicate = at(self.lexemes, phrase.end).kind is Kind.COPULA
-        if (
+        if self._is_made_thing(phrase) and not following and not predicate:
+            self.unknown.append(phrase.materials[-1])
+        elif (
             not following
             and antecedent is not None
             and self._can_take(antecedent, phrase)
@@ -252,6 +279,10 @@ class Reader:
         else:
             self.ignored += [*phrase.colors, *phrase.textures]
 
+    def _is_made_thing(self, phrase: NounPhrase) -> bool:
+        """Whether a material with an article is a thing of its own: "a glass"."""
+        return bool(phrase.materials) and not phrase.colors and phrase.determiner in {"a", "an", "another"}
+
     def _following_name(self, phrase: NounPhrase) -> str:
         """The noun that a run of unnamed phrases leads up to, unless they divide the group before them."""
         total = phrase.count or 1
@@ -262,6 +293,8 @@ class Reader:
                 continue
             after = read_noun_phrase(self.lexemes, end)
             if after.head is Head.OBJECT and after.described:
+                if self._is_made_thing(phrase) and not after.textures:
+                    return ""
                 divided = any(draft.count == total and total > 1 for draft in self.drafts.groups[-1:])
                 return "" if divided else after.name
             if after.head is not Head.MISSING:
@@ -285,7 +318,7 @@ class Reader:
 
     def _is_style(self, phrase: NounPhrase, previous: Lexeme) -> bool:
         """Whether a word in no list stands where styles stand: alone, after a comma, a verb or a thing."""
-        if phrase.determiner or phrase.counted or phrase.described:
+        if phrase.determiner or phrase.counted or phrase.described or previous.surface in _TAKING:
             return False
         if previous.kind in {Kind.OBJECT, Kind.VERB, Kind.ADJECTIVE, Kind.SILENT, Kind.COPULA} and self.place:
             return True
@@ -433,10 +466,16 @@ class Reader:
             return self.place + 1
         opens = at(self.lexemes, self.place - 1).kind in _OPENING
         if self._current is None or (opens and self._group_follows(self.place + 1)):
-            self._fronted_place = self._here.value
+            self._drop_fronted_place()
+            self._fronted_place = self._here
         else:
-            self._current.place(self._here.value)
+            self._current.place(self._here.value, self._here.surface)
         return self.place + 1
+
+    def _drop_fronted_place(self) -> None:
+        if self._fronted_place is not None:
+            self.ignored.append(self._fronted_place.surface)
+            self._fronted_place = None
 
     def _group_follows(self, place: int) -> bool:
         while at(self.lexemes, place).kind in {Kind.COMMA, Kind.COPULA, Kind.THERE, Kind.SILENT}:
@@ -520,10 +559,24 @@ class Reader:
         self.ignored.append(self._here.surface)
         return self.place + 1
 
+    def _read_unfollowed(self) -> int:
+        if self._here.surface != "not" or not self._forbids_nothing():
+            self.unfollowed.append(self._here.surface)
+        return self.place + 1
+
+    def _forbids_nothing(self) -> bool:
+        """Whether "do not ..." forbids nothing in particular: "do not add anything"."""
+        if at(self.lexemes, self.place - 1).surface != "do":
+            return False
+        rest = self.lexemes[self.place + 1 : self.place + 1 + _LONGEST_CLAUSE]
+        clause = takewhile(lambda lexeme: lexeme.kind not in {Kind.STOP, Kind.COMMA}, rest)
+        return not any(lexeme.kind in _WISHES for lexeme in clause)
+
     def _read_stop(self) -> int:
         mentioned = [draft for draft in self.drafts.groups if draft.sentence == self._sentence]
         self._topic = mentioned[0] if mentioned else self._topic
         self._sentence += 1
+        self._drop_fronted_place()
         self._new_sentence()
         self._segment = 1
         return self.place + 1

@@ -48,6 +48,7 @@ class Kind(Enum):
     QUOTE = "quoted text"
     SAYS = "words that announce quoted text"
     MADE_OF = "made of"
+    UNFOLLOWED = "a word that changes the meaning in a way that a scene spec cannot say"
     NOUN = "a thing that cannot be drawn"
     VERB = "a verb without effect"
     ADJECTIVE = "a word without effect"
@@ -99,15 +100,15 @@ _VERBAL: Final = {
 """Phrasings that are read besides the vocabulary's; the engine itself is prompted in the vocabulary's."""
 _CLOSED: Final = {
     Kind.DETERMINER: "a|an|the|another|any|his|her|its|their|my|your|our|some more|one more",
-    Kind.AND: "together with|and|&|plus|as well as|along with|accompanied by|together|or|but",
+    Kind.AND: "together with|and|&|plus|as well as|along with|accompanied by|together|but",
     Kind.COMMA: ",",
     Kind.STOP: ".|;|!|?",
     Kind.COPULA: "is|are|was|were|be|being|looks|look|should be|must be|has the color|in color|is colored",
     Kind.THERE: "there is|there are|there stands|there sits|there lies|there should be|there must be|we see|i see|you see",
     Kind.PREPOSITION: "in|at|with|of|from|into|inside|within|through|across|against|along|among|amongst|amid|for|to|off|as|"
-    "during|out of|via|per|like|than|about|outside|toward|towards|throughout",
+    "during|out of|via|per|like|about|outside|toward|towards|throughout",
     Kind.BETWEEN: "between|in between|in the middle of",
-    Kind.WITHOUT: "without|without any|free of|not|excluding|except",
+    Kind.WITHOUT: "without|without any|free of|excluding",
     Kind.PRONOUN: "it|them|they|he|she|him|itself|themselves",
     Kind.ONES: "ones",
     Kind.REST: "the others|the other|the rest|the remaining|the other ones|the other one|the rest of them",
@@ -116,6 +117,8 @@ _CLOSED: Final = {
     "spelling|spells|spelled|bearing the word|bearing the words|text",
     Kind.MADE_OF: "made of|made from|made out of|made up of|out of",
     Kind.BACKDROP: "background|backdrop|wallpaper",
+    Kind.UNFOLLOWED: "not|never|except|except for|or|nor|neither|either|instead|instead of|each|every|than|more than|"
+    "less than|fewer than|fewer|rather than|other than|at least|at most|twice",
     Kind.SILENT: "each other|one another|in the picture|in the image|in the photo|in the scene|in this image|"
     "in this picture|"
     "of the image|of the picture|of the scene|of the photo|of the canvas|of the frame|of them|of these|of those|of which|"

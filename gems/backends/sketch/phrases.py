@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from gems.backends.sketch.lexicon import MOST, SEVERAL, Kind, Lexeme
+from gems.backends.sketch.lexicon import LEXICON, MOST, SEVERAL, Kind, Lexeme
 from gems.backends.sketch.vocabulary import MATERIALS
 from gems.backends.sketch.wordlists import VERBS
 
@@ -30,6 +30,12 @@ _STARTS: Final = _CONTENT | {Kind.DETERMINER, Kind.NUMBER, Kind.PLENTY}
 _ATTRIBUTE_NOUNS: Final = frozenset(
     {"pattern", "patterns", "texture", "color", "colour", "material", "colors", "tone", "surface"}
 )
+_ARTICLES: Final = frozenset({"a", "an", "another"})
+_AFTER_THINGS: Final = frozenset(
+    {"that", "which", "who", "sitting", "sits", "sit", "standing", "stands", "stand", "lying", "lies", "lie", "resting",
+     "rests", "rest", "placed", "located", "positioned", "situated", "being"}
+)  # fmt: skip
+"""Silent words that follow a thing, not a description."""
 _MATERIAL_NOUNS: Final = frozenset({*MATERIALS, "wood"}) - {"wooden"}
 _LONGEST_DESCRIPTION: Final = 12
 """Lexemes of a description that are looked through for its noun."""
@@ -101,7 +107,18 @@ def _reaches_noun(lexemes: Sequence[Lexeme], place: int) -> bool:
 
 
 def _is_verb_like(lexeme: Lexeme) -> bool:
-    return lexeme.value in VERBS or (lexeme.kind is Kind.WORD and lexeme.value.endswith("s"))
+    return lexeme.value in VERBS or (lexeme.kind is Kind.WORD and lexeme.value.endswith(("s", "ed")))
+
+
+def _describes_ahead(lexemes: Sequence[Lexeme], place: int) -> bool:
+    """Whether the word before describes what comes: "a velvetish, moody cat", "an artistic style", "an artistic image"."""
+    following = at(lexemes, place)
+    if following.kind in _DESCRIBING or (following.kind is Kind.SILENT and following.surface not in _AFTER_THINGS):
+        return True
+    for ahead in lexemes[place : place + _LONGEST_DESCRIPTION]:
+        if ahead.kind not in _DESCRIBING | _JOINING | {Kind.VERB, Kind.SILENT}:
+            return ahead.kind in _CONTENT
+    return False
 
 
 def _modifies_next(lexemes: Sequence[Lexeme], place: int) -> bool:
@@ -152,6 +169,8 @@ class _Parser:
         elif lexeme.kind is Kind.VERB or lexeme.kind is Kind.SILENT:
             if lexeme.surface in _ATTRIBUTE_NOUNS:
                 self._attribute = True
+            elif phrase.determiner in _ARTICLES and self._is_unlisted_thing(lexeme):
+                phrase.head, phrase.name = Head.UNKNOWN, lexeme.surface
             elif not begun or (lexeme.kind is Kind.VERB and at(self.lexemes, phrase.end + 1).kind not in _CONTENT):
                 return False
         elif not self._content(lexeme):
@@ -161,7 +180,12 @@ class _Parser:
 
     def _number(self, lexeme: Lexeme) -> bool:
         phrase = self.phrase
-        if lexeme.surface == "one" and (phrase.determiner or phrase.described) and not self._goes_on():
+        if lexeme.surface == "no" and phrase.determiner:
+            phrase.ignored.append(lexeme.surface)
+            return True
+        if lexeme.surface == "a couple" and not _describes_ahead(self.lexemes, phrase.end + 1):
+            phrase.head, phrase.name, phrase.count, phrase.plural = Head.OBJECT, "person", 2, True
+        elif lexeme.surface == "one" and (phrase.determiner or phrase.described) and not self._goes_on():
             phrase.head = Head.ONES
         elif lexeme.kind is Kind.PLENTY:
             phrase.count = min(MOST, (phrase.count or 1) * lexeme.number) if lexeme.number != SEVERAL else None
@@ -171,6 +195,11 @@ class _Parser:
             phrase.count = lexeme.number + (phrase.count or 0) if lexeme.number != SEVERAL else None
         phrase.counted = True
         return True
+
+    def _is_unlisted_thing(self, lexeme: Lexeme) -> bool:
+        """Whether a word in no list, taken for a description by its ending, stands where the noun must: "a goldfish"."""
+        listed = lexeme.surface in LEXICON or not lexeme.surface.isalpha() or len(lexeme.surface) < 3
+        return not listed and not _describes_ahead(self.lexemes, self.phrase.end + 1)
 
     def _goes_on(self) -> bool:
         return at(self.lexemes, self.phrase.end + 1).kind in _CONTENT
@@ -184,6 +213,9 @@ class _Parser:
             if lexeme.surface in _MATERIAL_NOUNS:
                 phrase.materials.append(lexeme.surface)
         elif lexeme.kind is Kind.ADJECTIVE:
+            if (phrase.determiner in _ARTICLES or phrase.counted) and self._is_unlisted_thing(lexeme):
+                phrase.head, phrase.name = Head.UNKNOWN, lexeme.surface
+                return True
             self._attribute = self._attribute or lexeme.surface in _ATTRIBUTE_NOUNS
             phrase.ignored.append(lexeme.surface)
         elif lexeme.kind is Kind.ONES:
@@ -205,7 +237,9 @@ class _Parser:
         phrase.plural = lexeme.plural
         if lexeme.kind is Kind.OBJECT:
             phrase.head, phrase.name = Head.OBJECT, lexeme.value
-            phrase.ignored += self._front
+            if self._front:
+                # A bird house is no house: a compound outside the vocabulary is a thing of its own.
+                phrase.head, phrase.name = Head.UNKNOWN, " ".join([*self._front, lexeme.surface])
         elif lexeme.kind is Kind.BACKGROUND:
             phrase.head, phrase.name = Head.BACKGROUND, lexeme.value
             phrase.ignored += self._front

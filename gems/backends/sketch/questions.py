@@ -106,6 +106,7 @@ def _said_attribute(question: Question) -> str:
 
 # Reading
 
+_NUMBER: Final = rf"(?:\d+|{'|'.join(NUMBERS)}|no)"
 _FRAMES: Final = (
     (r"\bthe colou?rs? of (?:all |both |each )?(?:of )?", ""),
     (r"(\w)(?:'s|’s|s'|s’) colou?rs?\b", r"\1"),
@@ -113,11 +114,19 @@ _FRAMES: Final = (
     (r"\b(?:all|both|each|every) (?=the\b)", ""),
     (r"\b(each|every)\b", "the"),
     (r"\b(?:equal to|a total of|in total|altogether)\b", ""),
-    (r"\b(?:exactly|precisely|only|just)\b", ""),
+    (r"\b(?:exactly|precisely)\b", ""),
+    (rf"\b(?:only|just) (?={_NUMBER}\b|one\b)", ""),
     (r"\b(?:appears?|looks?|seems?)(?: to be)?\b", ""),
     (r"\b(?:present|visible|shown|seen)(?: in (?:the|this) \w+)?$", ""),
 )
-_NUMBER: Final = rf"(?:\d+|{'|'.join(NUMBERS)}|no)"
+_BEYOND: Final = re.compile(
+    r"\b(?:not|or|nor|neither|either|except|instead|fewer|less|several|few|multiple|lots?)\b|n't\b"
+    r"|(?<!how )\bmany\b|(?<!more )\bthan\b"
+)
+"""Words that turn a question into another one, which is not read here."""
+_EXCLUSIVE: Final = re.compile(r"\b(?:only|just)\b")
+_QUOTE: Final = re.compile(r"[\"“”]")
+_MARKS: Final = frozenset("“”‘’–—…")
 _HOW_MANY: Final = re.compile(rf"how many (?P<what>.+?)\?\W*(?:(?:expected )?answer:?\W*)?(?P<number>{_NUMBER})\W*$")
 _NUMBER_OF: Final = re.compile(
     rf"(?:is|does) the (?:number|count|amount) of (?P<what>.+?) (?:is |equals? )?(?P<number>{_NUMBER})\W*$"
@@ -139,6 +148,8 @@ _ATTRIBUTE_WORDS: Final = frozenset({"pattern", "patterns", "texture", "material
 def read_question(text: str) -> Question | None:
     """Read a yes/no question within the vocabulary; None where any part of it cannot be read."""
     text = " ".join(text[:_LONGEST].split())
+    if not _QUOTE.search(text) and _is_beyond(text.lower()):
+        return None
     if whole := _WHOLE.search(text):
         return _whole(whole["what"].rstrip("?"))
     quoted = _text_question(
@@ -157,7 +168,15 @@ def read_question(text: str) -> Question | None:
     for pattern, better in _FRAMES:
         body = re.sub(pattern, better, body)
     body = " ".join(body.split())
+    if _EXCLUSIVE.search(body):
+        return None
     return _about_part(body) or _about_existence(body) or _about_being(body)
+
+
+def _is_beyond(lower: str) -> bool:
+    """Whether part of it would be passed over: a word that turns the meaning, or a symbol such as an emoji."""
+    symbols = (char for char in lower if ord(char) > 127 and not char.isalnum() and char not in _MARKS)
+    return bool(_BEYOND.search(lower)) or next(symbols, None) is not None
 
 
 def _text_question(text: str) -> Question | None:
@@ -264,7 +283,7 @@ def _is_background(rest: Sequence[Lexeme]) -> bool:
 def _whole(sentence: str) -> Question | None:
     """Everything a sentence says, where every word of it can be read."""
     reading = read_prompt(sentence)
-    if reading.unknown or reading.ignored or not reading.spec.groups:
+    if reading.unknown or reading.unfollowed or reading.ignored or not reading.spec.groups:
         return None
     return Question("whole", spec=reading.spec)
 

@@ -16,13 +16,13 @@ SILENT: Final = _words(
     """please kindly painting paintings snapshot snapshots draw paint sketch render generate create make produce
     design give show depict illustrate imagine me us i we you can could would should like want need let see look s
     that which who whose this these those here where when be been being also too very really quite just then thus so
-    such as than there its their his her my our your image picture photo photograph pic scene shot illustration
+    such as there its their his her my our your image picture photo photograph pic scene shot illustration
     drawing rendering artwork art depiction visual composition frame canvas containing contains contain featuring
     features feature showing shows depicting depicts displaying displays including includes include consisting total
     altogether exactly precisely only solely visible shown seen placed located positioned situated arranged set
     sitting sits sit standing stands stand lying lies lie resting rests rest sat stood lay has have having colored
     coloured color colour colors colours anything something somewhere nothing else other others one's object objects
-    item items thing things together directly immediately slightly completely entirely fully all both each every
+    item items thing things together directly immediately slightly completely entirely fully all both
     clearly side group groups row rows column columns line lines grid it them they he she itself themselves same
     different various kind kinds type types sort number amount count following letter letters word words text
     lettering alone separate distinct individual equal equally evenly spaced apart no-one nobody well far"""
@@ -65,7 +65,7 @@ ADJECTIVES: Final = _words(
     overall harmony beauty elegance style's fashion version edition series stylized stylised rendered painted drawn
     hand-drawn handmade handcrafted crafted carved sculpted knitted crocheted fashionable cushioned leafy crowded
     quietly loudly happily fast slow slowly quickly away around along across through against toward towards into onto
-    off up out back forward backwards nearby inside within midair again always never often sometimes still already yet
+    off up out back forward backwards nearby inside within midair again always often sometimes still already yet
     even almost nearly about approximately roughly maybe perhaps probably pure solid plain natural organic raw
     wooden-framed leather cotton silk velvet denim paper cardboard ceramic porcelain clay rubber concrete granite
     crystal gold silver bronze copper brass iron steel chrome aluminum aluminium teal turquoise cyan magenta beige
@@ -74,7 +74,7 @@ ADJECTIVES: Final = _words(
     fierce dangerous deadly poisonous venomous male female pregnant blind smiling laughing grinning loving living
     sleeping flying sky-high stereo digital electric electronic mechanical wireless automatic manual portable folding
     domesticated feral sports racing flagship public private local royal-blue street-style left-handed right-handed
-    tasteful detailed-looking ok okay hello hi thanks thank now soon later once twice version's arrangement
+    tasteful detailed-looking ok okay hello hi thanks thank now soon later once version's arrangement
     requirement requirements request requests prompt prompts following order project presentation blog article story
     stories tale website homework lesson class purpose purposes reason example examples result results idea ideas
     concept task job work works piece content contents background-free sale sold purchase hire rent use wish wishes
@@ -88,9 +88,18 @@ ADJECTIVES: Final = _words(
     studio-quality cover wallpaper poster-like logo-like icon sticker clipart clip-art doodle graphic graphics print
     render fog rain dust mud lightning smoke wave waves raindrop raindrops snowflake snowflakes droplets rays rim logo
     symbol emblem uncropped cropped bordered borderless unfinished finished final draft rough-looking
-    please-and-thank-you"""
+    taller bigger smaller larger shorter longer wider older younger darker lighter brighter tied rendition
+    interpretation impression variation combination celebration please-and-thank-you"""
 )
 """Words without effect on the engine: looks, moods, sizes, styles, camera and light, unlisted materials and shades."""
+
+SHADES: Final = _words(
+    """gold silver bronze copper brass iron steel chrome aluminum aluminium leather cotton silk velvet denim paper
+    cardboard ceramic porcelain clay rubber concrete granite crystal teal turquoise cyan magenta beige maroon navy
+    lavender indigo olive tan ivory lime amber coral salmon ruby emerald sapphire azure multicolored multicoloured
+    rainbow-colored transparent translucent royal-blue"""
+)
+"""The colours and materials among the adjectives: they have no effect either, but a request means them."""
 
 VERBS: Final = _words(
     """compose arrange add adds added keep ensure include avoid remember note feature combine mix is are was were be
@@ -123,7 +132,7 @@ NOUNS: Final = _words(
     newt salamander snail slug worm spider scorpion ant bee wasp hornet fly mosquito beetle ladybug dragonfly
     grasshopper cricket moth caterpillar eagle hawk falcon vulture crow raven magpie sparrow robin pigeon dove seagull
     gull pelican stork heron swan goose turkey chicken hen rooster peacock ostrich emu parrot toucan woodpecker
-    hummingbird puffin castle palace tower skyscraper building cottage cabin hut barn farmhouse church cathedral
+    hummingbird puffin power castle palace tower skyscraper building cottage cabin hut barn farmhouse church cathedral
     temple mosque shrine pagoda pyramid lighthouse windmill bridge tunnel dam fence gate door window roof chimney
     balcony porch stairs staircase ladder elevator escalator statue sculpture monument fountain pool pond river stream
     waterfall canal island volcano cave cliff canyon valley glacier iceberg hill rock rocks boulder pebble cloud

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +13,12 @@ from gems.backends.sketch.wordlists import ADJECTIVE_ENDINGS
 
 _CONTRACTIONS: Final = {
     "there's": "there is", "it's": "it is", "that's": "that is", "isn't": "is not", "aren't": "are not", "let's": "",
-    "i'd": "", "don't": "not", "they're": "they are", "what's": "", "here's": "there is", "one's": "one is",
+    "i'd": "", "don't": "do not", "they're": "they are", "what's": "", "here's": "there is", "one's": "one is",
 }  # fmt: skip
 _QUOTED: Final = (
     r"\"([^\"]*)\"|“([^”]*)”|„([^“”]*)[“”]|«([^»]*)»|(?<![^\W_])'([^'\n]+)'(?![^\W_])|‘([^’\n]+)’(?![^\W_])"
 )
-_TOKEN: Final = re.compile(_QUOTED + r"|([^\W_]+(?:['’-][^\W_]+)*)|([.,;:!?&()\n–—])")
+_TOKEN: Final = re.compile(_QUOTED + r"|([^\W_]+(?:['’-][^\W_]+)*)|([.,;:!?&()\n–—])|([^\x00-\x7f\w\s])")
 _STYLE: Final = re.compile(
     r"\b(?:in the (?:\w+ )?style of|in style of|style of|inspired by|reminiscent of)\b[^,.;\"]*"
     r"|\b(?:as )?(?:seen|painted|drawn|imagined|rendered|photographed|made|taken|told) by [^,.;\"]*"
@@ -43,13 +44,16 @@ def quotes(text: str) -> list[str]:
 
 def _tokens(text: str) -> Iterator[_Token]:
     for match in _TOKEN.finditer(text):
-        *quoted, word, mark = match.groups()
+        *quoted, word, mark, symbol = match.groups()
         inside = next((passage for passage in quoted if passage is not None), None)
         if inside is not None:
             if inside.strip():
                 yield _Token(" ".join(inside.split()), quoted=True)
         elif mark is not None:
             yield _Token(_MARKS.get(mark, mark))
+        elif symbol is not None:
+            if unicodedata.category(symbol).startswith("S"):
+                yield _Token(symbol)
         else:
             yield from _word_tokens(word.replace("’", "'"))
 
@@ -59,6 +63,8 @@ def _word_tokens(word: str) -> Iterator[_Token]:
     capital = word[:1].isupper()
     if lower in _CONTRACTIONS:
         yield from (_Token(part, capital=capital) for part in _CONTRACTIONS[lower].split())
+    elif lower.endswith("n't") or lower == "cannot":
+        yield _Token("not", capital=capital)
     elif (
         "-" in lower
         and lower not in LEXICON
@@ -76,6 +82,9 @@ def has_adjective_ending(word: str) -> bool:
 
 def _unlisted(token: _Token) -> Lexeme:
     word = token.text
+    if not word[0].isalnum():
+        # An emoji stands for a thing; a plural describes no other thing.
+        return Lexeme(Kind.NOUN, word, word, plural=True)
     if word.isascii() and word.isdigit():
         return Lexeme(Kind.NUMBER, word, word, min(int(word[:9]), MOST))
     if "'" in word or "-" in word or _QUALIFIED.fullmatch(word) or (len(word) < 3 and word.isascii()):
