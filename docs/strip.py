@@ -1,7 +1,7 @@
-"""Makes a strip of a run's pictures, best of each round, as the README shows it.
+"""Makes a strip of a run's pictures, as the README shows it.
 
-`python docs/strip.py docs/images/rounds.png "PROMPT" SEED` draws on the embedded engine, in a temporary home. It uses no skills:
-the first prompt is then the bare request, and the loop has more to do.
+`python docs/strip.py docs/images/rounds.png "PROMPT" SEED` draws on the embedded engine, in a temporary home. It uses
+no skills: the first prompt is then the bare request, and the loop has more to do.
 """
 
 from __future__ import annotations
