@@ -77,11 +77,15 @@ class SketchImages:
         )
     )
 
+    def __init__(self, weights: Path = WEIGHTS) -> None:
+        """Draw with the weights of a folder; nothing is loaded before the first drawing."""
+        self._weights = weights
+
     @cached_property
     def identity(self) -> Mapping[str, Any]:
         """The engine and a digest of its weights."""
         digest = hashlib.sha256()
-        for path in sorted(WEIGHTS.rglob("*.safetensors")):
+        for path in sorted(self._weights.rglob("*.safetensors")):
             digest.update(path.read_bytes())
         return {"model": self.name, "weights": digest.hexdigest()[:16]}
 
@@ -92,8 +96,8 @@ class SketchImages:
             OutOfVocabulary: the prompt asks for things the engine cannot draw.
             GemsConfigError: the weights are missing.
         """
-        if not any(WEIGHTS.rglob("*.safetensors")):
-            raise GemsConfigError(f"the embedded engine's weights are missing from {WEIGHTS}: install GEMS again")
+        if not any(self._weights.rglob("*.safetensors")):
+            raise GemsConfigError(f"the embedded engine's weights are missing from {self._weights}: install GEMS again")
         warnings = check_prompt(prompt)
         if min(width, height) < READABLE:
             warnings.append(f"the critic may not be able to read pictures under {READABLE} pixels a side")
@@ -102,7 +106,7 @@ class SketchImages:
     async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
         """Draw in the worker thread. Cancelling the task stops the drawing within a step."""
         cancelled = threading.Event()
-        drawing = worker().submit(_draw, request, progress, cancelled)
+        drawing = worker().submit(_draw, self._weights, request, progress, cancelled)
         try:
             # Cancelled while it waits for its turn, a drawing is never begun; while it is drawn, it stops at the next step.
             return await asyncio.wrap_future(drawing)
@@ -111,8 +115,8 @@ class SketchImages:
             raise
 
 
-def _draw(request: DrawRequest, progress: Progress | None, cancelled: threading.Event) -> Drawing:
-    pipeline = load_pipeline()
+def _draw(weights: Path, request: DrawRequest, progress: Progress | None, cancelled: threading.Event) -> Drawing:
+    pipeline = load_pipeline(weights)
     import torch
 
     started = time.monotonic()
