@@ -221,10 +221,10 @@ def test_a_damaged_checkpoint_file(settings: Settings, capsys: pytest.CaptureFix
 def test_options_survive_a_death_before_the_first_step(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     class Dies(OwnServices):
         def defaults(self, profile: str | None) -> Any:
-            raise KeyboardInterrupt
+            raise ZeroDivisionError
 
     dying = Dies(settings, chat=rehearse(["+++"]), images=ScriptedImages())
-    commands.start("two red dogs", {"size": "64x64", "seed": 99}, Target("t"), dying)
+    assert commands.start("two red dogs", {"size": "64x64", "seed": 99}, Target("t"), dying) == 1
     capsys.readouterr()
     assert commands.resume({}, Target("t", as_json=True), make(settings, "+++")) == 0
     assert answer(capsys)["best"]["seed"] == 99
