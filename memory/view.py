@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gems.core.state import Attempt, Experience, GemsState
+from gems.core.state import Attempt, Experience, GemsState, Requirement
 
 RECENT: Final = 4
 """Experiences kept whole; older ones are folded into the digest."""
@@ -42,7 +42,7 @@ def trajectory_view(state: GemsState) -> dict[str, Any]:
     tried = [attempt for attempt in state["attempts"] if attempt["id"] != latest["id"]][-TRIED:]
     return {
         "request": {"prompt": shorten(state["request"]["prompt"], "request")},
-        "requirements": [{key: item[key] for key in ("id", "question", "kind")} for item in state["requirements"]],
+        "requirements": asked(state["requirements"]),
         "round": state["round"],
         "digest": _digest(state, older) if older else "",
         "experiences": [
@@ -55,6 +55,11 @@ def trajectory_view(state: GemsState) -> dict[str, Any]:
             for it in tried
         ],
     }
+
+
+def asked(requirements: Sequence[Requirement]) -> list[dict[str, str]]:
+    """Requirements as a model reads them."""
+    return [{"id": item["id"], "question": item["question"], "kind": item["kind"]} for item in requirements]
 
 
 def summary(attempt: Attempt) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from gems.core.events import emit
 from gems.core.ports import Services
 from gems.core.replies import Lesson
 from gems.core.state import Attempt, Experience, GemsState, Requirement, Usage
-from gems.memory.view import latest_attempt, summary
+from gems.memory.view import asked, latest_attempt, summary
 from gems.nodes.asking import Node, Update, ask
 
 COMPRESS: Final = """\
@@ -38,7 +38,7 @@ def make_compressor(services: Services, patience: float = PATIENCE) -> Node:
             "request": state["request"],
             "round": attempt["round"],
             "attempt": summary(attempt),
-            "requirements": [{key: item[key] for key in ("id", "question", "kind")} for item in state["requirements"]],
+            "requirements": asked(state["requirements"]),
             "thought": state["thought"][:MOST_THOUGHT],
         }
         text, usage = None, Usage()
@@ -48,13 +48,13 @@ def make_compressor(services: Services, patience: float = PATIENCE) -> Node:
             text, usage = answer.reply.experience if answer.reply else None, answer.usage
         except Exception:  # noqa: S110
             pass  # an experience written by code is worth less, but a round is worth more than a note
-        source: Experience = (
-            Experience(round=attempt["round"], text=_cut(text), source="model")
-            if text
-            else Experience(round=attempt["round"], text=_cut(by_code(attempt, state["requirements"])), source="code")
+        experience = Experience(
+            round=attempt["round"],
+            text=_cut(text or by_code(attempt, state["requirements"])),
+            source="model" if text else "code",
         )
-        emit("experience", round=source["round"], text=source["text"])
-        return {"experiences": [source], "usage": usage}
+        emit("experience", round=experience["round"], text=experience["text"])
+        return {"experiences": [experience], "usage": usage}
 
     return compressor
 

@@ -12,6 +12,7 @@ from gems.core.messages import EncodedImage
 from gems.core.ports import Services
 from gems.core.replies import Verdicts
 from gems.core.state import Attempt, GemsState, Requirement, Usage, Verdict, add_usage
+from gems.memory.view import asked
 from gems.nodes.asking import Node, Update, ask, models_of, show
 
 JUDGE: Final = """\
@@ -119,7 +120,7 @@ async def _judge(
     services: Services, state: GemsState, image: EncodedImage, requirements: Sequence[Requirement]
 ) -> Judgement:
     """One call. What is not answered, or not readably, is unknown; an outage is unknown too, never a failure."""
-    fields = {"requirements": [{key: item[key] for key in ("id", "question", "kind")} for item in requirements]}
+    fields = {"requirements": asked(requirements)}
     try:
         answer = await ask(services, state, "critic", "judge", JUDGE, fields, Verdicts, [image])
     except ModelOutage as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -32,19 +32,8 @@ FIELDS = (
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> FileArtifacts:
-    return FileArtifacts(tmp_path / "artifacts")
-
-
-@pytest.fixture
-async def state(artifacts: FileArtifacts) -> GemsState:
-    run: GemsState = json.loads((Path(__file__).parent / "cli_run.json").read_text(encoding="utf-8"))
-    for number, attempt in enumerate(run["attempts"]):
-        if "artifact" in attempt:
-            buffer = io.BytesIO()
-            Image.new("RGB", (96, 64), (40 * number, 90, 120)).save(buffer, "PNG")
-            attempt["artifact"] = await artifacts.put(buffer.getvalue())
-    return run
+async def state(finished_run: Callable[[int, int], Awaitable[GemsState]]) -> GemsState:
+    return await finished_run(96, 64)
 
 
 async def test_the_object_of_a_finished_run(state: GemsState, artifacts: FileArtifacts) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
+from collections.abc import Awaitable, Callable
 from html import unescape
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -22,20 +21,9 @@ THREAD = "20261122-143012-k7mq"
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> FileArtifacts:
-    return FileArtifacts(tmp_path / "artifacts")
-
-
-@pytest.fixture
-async def state(artifacts: FileArtifacts) -> GemsState:
+async def state(finished_run: Callable[[int, int], Awaitable[GemsState]]) -> GemsState:
     """Three rounds of two, one and one images, and a refused drawing; the last one is right."""
-    run: GemsState = json.loads((Path(__file__).parent / "cli_run.json").read_text(encoding="utf-8"))
-    for number, attempt in enumerate(run["attempts"]):
-        if "artifact" in attempt:
-            buffer = io.BytesIO()
-            Image.new("RGB", (1500, 1000), (40 * number, 90, 120)).save(buffer, "PNG")
-            attempt["artifact"] = await artifacts.put(buffer.getvalue())
-    return run
+    return await finished_run(1500, 1000)
 
 
 def text_of(page: str) -> str:

@@ -59,11 +59,6 @@ class Drafts:
         if subject is not other and (subject, relation, other) not in self.relations:
             self.relations.append((subject, relation, other))
 
-    def drop(self, draft: Draft) -> None:
-        """Take a group back, with its relations."""
-        self.groups.remove(draft)
-        self.relations = [relation for relation in self.relations if draft not in (relation[0], relation[2])]
-
     def spec(self) -> SceneSpec:
         """The finished spec."""
         self._relate_places()

@@ -41,7 +41,6 @@ _GRIDS: Final = (256, 512)
 _UNIT: Final = GLYPH_SPAN / 94
 SIGN_PANEL: Final = (0.5 - 39.0 * _UNIT, 0.5 - 39.0 * _UNIT, 0.5 + 39.0 * _UNIT, 0.5 + 14.0 * _UNIT)
 """Left, top, right and bottom of a sign's lettered panel, in fractions of its box."""
-PANEL_ASPECT: Final = (SIGN_PANEL[2] - SIGN_PANEL[0]) / (SIGN_PANEL[3] - SIGN_PANEL[1])
 
 
 def _resized(field: Field, side: int) -> Field:

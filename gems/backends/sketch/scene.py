@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 MARGIN: Final = 0.1
 """Share of the two boxes' summed sizes that an offset must exceed before it counts (GenEval's rule)."""
@@ -37,15 +37,6 @@ class Scene:
 
     things: tuple[Thing, ...] = ()
     background: str = "plain"
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values, read back by `from_json`."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Scene:
-        """The scene that `to_json` wrote."""
-        return cls(tuple(Thing(**thing) for thing in value["things"]), value["background"])
 
     def matching(self, name: str, color: str | None = None, texture: str | None = None) -> list[Thing]:
         """The things of that name and, where given, of that colour and texture."""
@@ -91,10 +82,10 @@ class _Offset:
 
     x: float
     y: float
-    raw_x: float = field(default=0.0)
-    raw_y: float = field(default=0.0)
-    reach: float = field(default=0.0)
-    ratio: float = field(default=1.0)
+    raw_x: float
+    raw_y: float
+    reach: float
+    ratio: float
 
 
 def _offset(one: Thing, other: Thing) -> _Offset:

@@ -112,11 +112,6 @@ COUNTING_VALUES: Final = {
 """How many things a token announces before any learning; 1 where it is not listed."""
 
 
-def is_known(word: str) -> bool:
-    """Whether a single word or multi-word name has a token of its own."""
-    return word.lower() in _LEXICON
-
-
 def _letters(text: str, kind: str, offset: int) -> list[Token]:
     characters = [character for character in text.upper() if character in LETTERS][:MAX_LETTERS]
     inside = [Token("#" + character, False, place, offset) for place, character in enumerate(characters, start=1)]
