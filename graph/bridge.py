@@ -13,17 +13,19 @@ from typing import Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from gems.core.state import GemsState
+from gems.core.spending import Purses
+from gems.core.state import GemsState, seconds_spent
 from gems.nodes.asking import Node, Update
 
 
 class NodeRunnable(Runnable[GemsState, Update]):
-    """A node that `invoke` and `ainvoke` can both run, and that notes when it was at work."""
+    """A node that `invoke` and `ainvoke` can both run, with its purse open, and that notes when it was at work."""
 
-    def __init__(self, node: Node, name: str) -> None:
-        """Wrap a node under its name in the graph."""
+    def __init__(self, node: Node, name: str, purses: Purses) -> None:
+        """Wrap a node under its name in the graph. What it spends comes out of its trajectory's purse."""
         self.name = name
         self._node = node
+        self._purses = purses
 
     def invoke(self, input: GemsState, config: RunnableConfig | None = None, **kwargs: Any) -> Update:  # noqa: A002, ARG002
         """Run the node on the shared loop, and wait for it."""
@@ -35,6 +37,9 @@ class NodeRunnable(Runnable[GemsState, Update]):
 
     async def _at_work(self, state: GemsState) -> Update:
         started = time.time()
+        if "trajectory_id" in state:
+            spent = seconds_spent(state["spans"])
+            self._purses.open(state["trajectory_id"], state["options"], state["usage"], spent)
         update = await self._node(state)
         return {"spans": [[started, time.time()]], **update}
 

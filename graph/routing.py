@@ -59,7 +59,10 @@ def _send(state: GemsState, proposal: Proposal, *, alone: bool) -> Send:
     task = Task(
         trajectory_id=state["trajectory_id"],
         options=state["options"],
+        usage=state["usage"],
+        spans=state["spans"],
         proposal=proposal,
+        references=state["request"].get("references", []),
         source=parent.get("artifact") if parent else None,
         alone=alone,
     )

@@ -23,6 +23,7 @@ from gems.core.ports import (
     SkillLibrary,
 )
 from gems.core.settings import Profile, Settings, load_settings
+from gems.core.spending import Purses
 from gems.core.state import ROLES, Role
 from gems.memory import FileArtifacts, SqliteLedger, SqliteRuns
 from gems.skills import FolderSkills
@@ -36,6 +37,7 @@ class MachineServices:
     def __init__(self, settings: Settings | None = None) -> None:
         """Use these settings, or those of the current folder and environment."""
         self._given = settings
+        self._purses = Purses()
         self._models: dict[str, Models] = {}
         self._making = threading.Lock()
 
@@ -63,6 +65,11 @@ class MachineServices:
     def skills(self) -> SkillLibrary:
         """Built-in skills and the user's own."""
         return FolderSkills(self.settings.skills)
+
+    @property
+    def purses(self) -> Purses:
+        """What each trajectory has spent in this process."""
+        return self._purses
 
     @cached_property
     def prompts(self) -> Mapping[str, str]:

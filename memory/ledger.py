@@ -21,11 +21,12 @@ def drawing_key(identity: Mapping[str, Any], request: DrawRequest, attempt: str 
 
     Args:
         identity: The image model and its settings, JSON values.
-        request: Prompt, seed, size and source.
+        request: Prompt, seed, size, source and references.
         attempt: The attempt's id where the model takes no seed, since a repeat is then another picture; else None.
     """
     source = hashlib.sha256(request.source).hexdigest() if request.source else None
-    facts = [dict(identity), request.prompt, request.seed, request.width, request.height, source, attempt]
+    references = [hashlib.sha256(reference).hexdigest() for reference in request.references]
+    facts = [dict(identity), request.prompt, request.seed, request.width, request.height, source, references, attempt]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -32,19 +32,20 @@ def export_png(content: bytes, fields: Mapping[str, str]) -> bytes:
 
 
 def to_png(content: bytes) -> bytes:
-    """The picture as PNG, decoded and encoded only when it is none.
+    """The picture as PNG. One that is a PNG stays as it is; its checksums are read, its pixels are not.
 
     Raises:
-        ValueError: the bytes are no picture.
+        ValueError: the bytes are no picture, or only a part of one.
     """
-    if content.startswith(SIGNATURE):
-        return content
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if image.format == "PNG":
+                image.verify()
+                return content
             buffer = io.BytesIO()
             image.save(buffer, "PNG", compress_level=3)
             return buffer.getvalue()
-    except OSError as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{content[:12]!r} begins no picture") from error
 
 

@@ -10,14 +10,19 @@ from typing import Any, Final
 
 from PIL import Image
 
+from gems.core.errors import BudgetSpent
 from gems.core.messages import EncodedImage, Task, compose
 from gems.core.ports import Answer, ArtifactStore, Models, R, Services
-from gems.core.state import GemsState, Role
+from gems.core.state import GemsState, Role, Usage
 
 Update = dict[str, Any]
 Node = Callable[[GemsState], Awaitable[Update]]
 
 JPEG_QUALITY: Final = 90
+REFERENCES: Final = (
+    "The reference pictures are the user's own. The request speaks of them, and what it takes from them must be there."
+)
+_WITH_REFERENCES: Final[frozenset[Task]] = frozenset({"write_prompts", "decompose", "judge", "refine"})
 
 
 async def models_of(services: Services, state: GemsState) -> Models:
@@ -43,12 +48,26 @@ async def ask(
 ) -> Answer[R]:
     """Ask the model of a role, with the built-in instructions or those that replace them on this machine.
 
+    Where the limits leave no room for the call, the answer says so, and the node goes on without it.
+
     Raises:
         ModelOutage: the model did not answer at all.
     """
     models = await models_of(services, state)
     prompts = await asyncio.to_thread(lambda: services.prompts)
-    return await models.roles[role].ask(compose(task, prompts.get(task, built_in), fields, images), reply_model)
+    instructions = prompts.get(task, built_in)
+    references = state["request"].get("references", []) if task in _WITH_REFERENCES else []
+    if references:
+        instructions = f"{instructions}\n{REFERENCES}"
+        shown = (
+            show(services.artifacts, artifact, f"Reference picture {number}:", models.image_side)
+            for number, artifact in enumerate(references, start=1)
+        )
+        images = [*images, *await asyncio.gather(*shown)]
+    try:
+        return await models.roles[role].ask(compose(task, instructions, fields, images), reply_model)
+    except BudgetSpent:
+        return Answer(None, Usage(), problem="over budget")
 
 
 async def show(artifacts: ArtifactStore, artifact: str, label: str, side: int) -> EncodedImage:

@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 from gems.core.errors import ModelOutage
 from gems.core.events import emit
 from gems.core.messages import EncodedImage
-from gems.core.ports import Services
+from gems.core.ports import Answer, Services
 from gems.core.replies import Verdicts
-from gems.core.state import Attempt, GemsState, Requirement, Usage, Verdict, add_usage
+from gems.core.state import Attempt, GemsState, Requirement, Usage, Verdict, VerdictName, add_usage
 from gems.memory.view import asked
 from gems.nodes.asking import Node, Update, ask, models_of, show
+from gems.nodes.belief import verdict_beliefs
 
 JUDGE: Final = """\
 You check a picture against requirements. For each one in the block, look, say in a few words what you see, then give the \
@@ -33,7 +34,7 @@ class Judgement(NamedTuple):
 
 
 def make_critic(services: Services) -> Node:
-    """The critic node: one call a picture, and one more for each doubtful requirement; in paper mode, one a requirement."""
+    """The critic node: one call a picture and one more for each doubtful requirement, or one for each requirement."""
 
     async def critic(state: GemsState) -> Update:
         fresh = unjudged(state)
@@ -83,8 +84,11 @@ async def judge_alone(
 
 async def _judge_attempt(services: Services, state: GemsState, attempt: Attempt) -> Judgement:
     requirements, artifact = state["requirements"], attempt["artifact"]
-    if state["options"]["mode"] == "paper":
-        return await judge_alone(services, state, artifact, requirements)
+    if state["options"]["critic"] == "single":
+        alone = await judge_alone(services, state, artifact, requirements)
+        if state["options"]["mode"] == "paper":
+            return alone
+        return Judgement(skip_children(alone.verdicts, requirements), alone.usage)
     image = await _show(services, state, artifact)
     first = await _judge(services, state, image, requirements)
     doubtful = _doubtful(first.verdicts, requirements) if len(requirements) > 1 else []
@@ -130,14 +134,28 @@ async def _judge(
         return Judgement({item["id"]: unknown(missing) for item in requirements}, answer.usage)
     verdicts = {item["id"]: unknown("the critic did not answer this one") for item in requirements}
     seen: set[str] = set()
-    for item in answer.reply.verdicts:
+    for item, belief in zip(answer.reply.verdicts, _beliefs(answer), strict=True):
         if item.id in seen:
             # Two answers to one question cancel each other.
             verdicts[item.id] = unknown("the critic answered twice")
         elif item.id in verdicts:
-            verdicts[item.id] = Verdict(verdict=item.verdict, evidence=item.evidence, confidence=item.confidence)
+            confidence = item.confidence if belief is None else _confidence(item.verdict, belief)
+            verdicts[item.id] = Verdict(verdict=item.verdict, evidence=item.evidence, confidence=confidence)
             seen.add(item.id)
     return Judgement(verdicts, answer.usage)
+
+
+def _beliefs(answer: Answer[Verdicts]) -> list[float | None]:
+    """How much the model believed each `met`, by its log-probabilities; None where nothing tells."""
+    items = answer.reply.verdicts if answer.reply else []
+    beliefs = verdict_beliefs(answer.tokens)
+    # Not one for each verdict: what was read is not what the tokens say (a repaired reply, JSON among thoughts).
+    return beliefs if len(beliefs) == len(items) else [None] * len(items)
+
+
+def _confidence(verdict: VerdictName, belief: float) -> float:
+    """What a model says of its own certainty is worth less than what its tokens say."""
+    return belief if verdict == "met" else 1.0 - belief
 
 
 def unknown(reason: str) -> Verdict:

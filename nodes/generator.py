@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from typing_extensions import TypedDict
 
-from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
+from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.events import emit, emitter
 from gems.core.ports import DrawRequest, Models, Services
-from gems.core.state import Attempt, GemsState, Options, Proposal, Usage
+from gems.core.state import Attempt, Failure, GemsState, Options, Proposal, Span, Usage
 from gems.memory.artifacts import artifact_id
 from gems.memory.ledger import drawing_key
 from gems.memory.png import export_png, to_png
@@ -26,7 +26,10 @@ class Task(TypedDict):
 
     trajectory_id: str
     options: Options
+    usage: Usage
+    spans: list[Span]
     proposal: Proposal
+    references: list[str]
     source: str | None
     """Artifact of the image that an edit starts from."""
     alone: bool
@@ -37,8 +40,9 @@ class _Received(NamedTuple):
     artifact: str
     reused: bool
     """Whether this trajectory had received it before."""
-    seconds: float
+    seconds: float = 0.0
     """What its drawing took, without waiting for its turn."""
+    cost: float = 0.0
 
 
 def make_generator(services: Services) -> Node:
@@ -57,6 +61,8 @@ def make_generator(services: Services) -> Node:
             received = await _draw(services, models, task)
         except DrawingRefused as error:
             return _not_drawn(attempt, "refused", error)
+        except BudgetSpent as error:
+            return _not_drawn(attempt, "budget", error)
         except GemsConfigError:
             raise
         except Exception as error:
@@ -74,34 +80,37 @@ def make_generator(services: Services) -> Node:
             seed=attempt["seed"],
             action=attempt["action"],
         )
-        usage = Usage(reused=1) if received.reused else Usage(images=1, image_seconds=received.seconds)
+        usage = Usage(reused=1)
+        if not received.reused:
+            usage = Usage(images=1, image_seconds=received.seconds, cost=received.cost)
         attempt["artifact"], attempt["reused"] = received.artifact, received.reused
         return {"attempts": [attempt], "usage": usage}
 
     return generator
 
 
-def _not_drawn(attempt: Attempt, failure: Literal["outage", "refused"], error: Exception) -> Update:
+def _not_drawn(attempt: Attempt, failure: Failure, error: Exception) -> Update:
     emit("not_drawn", attempt=attempt["id"], error=str(error))
     attempt["failure"], attempt["error"] = failure, str(error)
     return {"attempts": [attempt]}
 
 
 async def _draw(services: Services, models: Models, task: Task) -> _Received:
-    proposal, options, images = task["proposal"], task["options"], models.images
+    proposal, options, images, artifacts = task["proposal"], task["options"], models.images, services.artifacts
     request = DrawRequest(
         prompt=proposal["prompt"],
         seed=proposal["seed"],
         width=options["width"],
         height=options["height"],
-        source=await services.artifacts.get(task["source"]) if task["source"] else None,
+        source=await artifacts.get(task["source"]) if task["source"] else None,
+        references=tuple([await artifacts.get(reference) for reference in task["references"]]),
     )
     attempt = None if images.capabilities.seeds else proposal["id"]
     # In a thread: an image model may have to read its weights to say what it is.
     key = await asyncio.to_thread(lambda: drawing_key(images.identity, request, attempt))
     known = await services.ledger.find(task["trajectory_id"], key)
-    if known is not None and await services.artifacts.has(known):
-        return _Received(known, reused=True, seconds=0.0)
+    if known is not None and await artifacts.has(known):
+        return _Received(known, reused=True)
     drawing = await images.generate(request, _progress(proposal["id"]))
     storing = asyncio.ensure_future(_store(services, task["trajectory_id"], key, drawing.png))
     try:
@@ -109,7 +118,7 @@ async def _draw(services: Services, models: Models, task: Task) -> _Received:
     except asyncio.CancelledError:
         await storing  # what was received is kept, also when the run is being stopped
         raise
-    return _Received(artifact, reused=False, seconds=drawing.seconds)
+    return _Received(artifact, reused=False, seconds=drawing.seconds, cost=drawing.cost)
 
 
 async def _store(services: Services, trajectory_id: str, key: str, content: bytes) -> str:

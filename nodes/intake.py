@@ -7,7 +7,7 @@ import secrets
 import time
 import unicodedata
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from langgraph.config import get_config
@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from gems.core.context import MAX_PROMPT, GemsContext, Size, explain
 from gems.core.errors import GemsConfigError
 from gems.core.events import emit
-from gems.core.ports import RunRecord, Services
+from gems.core.ports import ImageGenerator, Models, RunRecord, Services
 from gems.core.settings import Profile
-from gems.core.state import GemsState, Options
+from gems.core.state import GemsState, Options, Request
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update
+from gems.nodes.estimate import estimate
 from gems.nodes.proposing import budget_spent
 
 REDUCED: Final[tuple[str, ...]] = ("attempts", "experiences", "usage", "spans", "warnings")
@@ -38,19 +39,24 @@ def make_intake(services: Services) -> Node:
         context = _read_context(get_runtime().context)
         prompt = _read_prompt(state.get("prompt") or "")
         if prompt:
-            update = await asyncio.to_thread(_start, services, prompt, context)
+            references = await _read_references(services, state.get("references") or [])
+            update = await asyncio.to_thread(_start, services, prompt, references, context)
+        elif state.get("references"):
+            raise GemsConfigError("references were given without a prompt: say what to draw")
         elif state.get("request"):
             update = await asyncio.to_thread(_continue, services, state, context)
         else:
             raise GemsConfigError("the prompt is empty: say what to draw")
         await services.artifacts.check()
         merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
+        models = await asyncio.to_thread(services.models, merged["options"]["profile"])
         await services.runs.record(run_record(merged))
         emit(
             "started",
             prompt=merged["request"]["prompt"],
             profile=merged["options"]["profile"],
             seed=merged["options"]["seed"],
+            estimate=estimate(merged["options"], models.prices),
             warnings=merged["warnings"],
         )
         # A new trajectory replaces what the channels' reducers would add to.
@@ -106,9 +112,20 @@ def _read_prompt(prompt: object) -> str:
     return prompt.strip()
 
 
-def _start(services: Services, prompt: str, context: GemsContext) -> Update:
+async def _read_references(services: Services, references: Sequence[str]) -> list[str]:
+    for artifact in references:
+        if not await services.artifacts.has(artifact):
+            raise GemsConfigError(
+                f"there is no image {artifact!r} to refer to: store it first, and give its artifact id"
+            )
+    return list(references)
+
+
+def _start(services: Services, prompt: str, references: list[str], context: GemsContext) -> Update:
     options = _resolve(services.defaults(context.profile), context)
     models = services.models(options["profile"])
+    _check_money(options, models)
+    _check_references(models.images, references)
     options["overlap"] = models.overlap
     options["models"] = {"mllm": models.mllm, "images": models.images.name}
     warnings = models.images.check(prompt, options["width"], options["height"])
@@ -117,7 +134,7 @@ def _start(services: Services, prompt: str, context: GemsContext) -> Update:
         services.skills.read(name)
     return {
         "trajectory_id": uuid.uuid4().hex,
-        "request": {"prompt": prompt},
+        "request": Request(prompt=prompt, references=references) if references else Request(prompt=prompt),
         "options": options,
         "warnings": warnings,
         "versions": {},
@@ -134,6 +151,21 @@ def _start(services: Services, prompt: str, context: GemsContext) -> Update:
         "stop_reason": None,
         "result": {},
     }
+
+
+def _check_money(options: Options, models: Models) -> None:
+    if options["max_cost"] is not None and models.prices is None:
+        raise GemsConfigError(
+            f"max_cost {options['max_cost']:g} needs the prices of all models of the profile {options['profile']!r}: "
+            'set them in gems.toml as [prices."provider:model"] with input, output and image'
+        )
+
+
+def _check_references(images: ImageGenerator, references: Sequence[str]) -> None:
+    most = images.capabilities.references
+    if len(references) > most:
+        can = f"takes at most {most} reference images" if most else "takes no reference images"
+        raise GemsConfigError(f"{images.name} {can}, and {len(references)} were given: choose another profile or fewer")
 
 
 def _continue(services: Services, state: GemsState, context: GemsContext) -> Update:
@@ -155,7 +187,7 @@ def _continue(services: Services, state: GemsState, context: GemsContext) -> Upd
             raise GemsConfigError(f"{state['round']} rounds are done: continue with max_rounds above that")
         if spent := budget_spent({**state, "options": options}):
             raise GemsConfigError(f"{spent} is reached: continue with a higher {spent}")
-    services.models(options["profile"])
+    _check_money(options, services.models(options["profile"]))
     status = "done" if reason == "satisfied" else "running"
     return {"options": options, "status": status, "stop_reason": reason if status == "done" else None}
 
@@ -173,6 +205,8 @@ def _resolve(profile: Profile, context: GemsContext) -> Options:
         max_images=given["max_images"],
         max_calls=given["max_calls"],
         max_seconds=given["max_seconds"],
+        max_cost=given["max_cost"],
+        critic="single" if paper else profile.critic.mode,
         patience=given["patience"],
         candidates=1 if paper else given["candidates"],
         seed=secrets.randbelow(2**31) if context.seed is None else context.seed,

@@ -29,13 +29,15 @@ def seed_of(options: Options, ordinal: int) -> int:
 def budget_spent(state: GemsState) -> str:
     """The option that allows no further round, or an empty text."""
     options, usage = state["options"], state["usage"]
-    # A round needs the refiner, the compressor, and the critic: once a candidate, in paper mode once a requirement.
-    looks = len(state["requirements"]) if options["mode"] == "paper" else options["candidates"]
+    # A round needs the refiner, the compressor, and the critic: once a candidate, or once a requirement.
+    looks = options["candidates"] * (len(state["requirements"]) if options["critic"] == "single" else 1)
     calls = usage.get("mllm_calls", 0) + 2 + looks
     if room_for(options, usage) == 0:
         return "max_images"
     if options["max_calls"] is not None and calls > options["max_calls"]:
         return "max_calls"
+    if options["max_cost"] is not None and usage.get("cost", 0.0) >= options["max_cost"]:
+        return "max_cost"
     if options["max_seconds"] is not None and seconds_spent(state["spans"]) >= options["max_seconds"]:
         return "max_seconds"
     return ""
@@ -49,4 +51,5 @@ def undrawn(state: GemsState) -> list[Proposal]:
 
 def nothing_drawn(state: GemsState) -> bool:
     """Whether every drawing of the round failed, for reasons that may pass."""
-    return bool(state["proposals"]) and len(undrawn(state)) == len(state["proposals"])
+    failed = {it["id"] for it in state["attempts"] if it.get("failure") == "outage"}
+    return bool(state["proposals"]) and all(proposal["id"] in failed for proposal in state["proposals"])

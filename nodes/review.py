@@ -46,7 +46,7 @@ def make_review(services: Services) -> Node:
             choice = await _select(services, {**state, "attempts": merge_attempts(state["attempts"], changed)})
             usage = add_usage(usage, add_usage(again.usage, choice.usage))
         best = choice.attempt
-        reason = stop_reason(state, best, usage)
+        reason = stop_reason(state, best, usage, services.purses.of(state["trajectory_id"]).exhausted)
         emit(
             "reviewed",
             round=state["round"],
@@ -88,12 +88,14 @@ def _belief(verdict: Verdict) -> float:
     return 0.5 if verdict["verdict"] == "unknown" else 0.0
 
 
-def stop_reason(state: GemsState, best: Attempt | None, spent: Usage) -> StopReason | None:
-    """Why the trajectory ends here, or None: another round."""
+def stop_reason(state: GemsState, best: Attempt | None, spent: Usage, exhausted: str = "") -> StopReason | None:
+    """Why the trajectory ends here, or None: another round. `exhausted` is a limit that has stopped a call."""
     options = state["options"]
     usage = add_usage(state["usage"], spent)
     if best is not None and all(verdict["verdict"] == "met" for verdict in best["verdicts"].values()):
         return "satisfied"
+    if exhausted:
+        return "budget"
     if best is not None and _only_unknown(best) and options["mode"] != "paper":
         return "unverified"
     if state["round"] >= options["max_rounds"]:

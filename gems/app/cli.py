@@ -99,9 +99,10 @@ _out_folder = click.option(
 )
 _limits = _options(
     click.option("--max-rounds", type=int, metavar="N", help="Most rounds of drawing."),
-    click.option("--max-images", type=int, metavar="N", help="Stop before drawing more images than this."),
-    click.option("--max-calls", type=int, metavar="N", help="Stop before more model calls than this."),
-    click.option("--max-seconds", type=float, metavar="S", help="Start no round after this many seconds."),
+    click.option("--max-images", type=int, metavar="N", help="Never ask for more drawings than this."),
+    click.option("--max-calls", type=int, metavar="N", help="Never make more model calls than this."),
+    click.option("--max-seconds", type=float, metavar="S", help="Stop after this many seconds, within a call too."),
+    click.option("--max-cost", type=float, metavar="USD", help="Make no call that could pass this; needs prices."),
     click.option("--candidates", type=int, metavar="N", help="Images drawn in each round."),
 )
 
@@ -133,6 +134,14 @@ def main() -> None:
     help="Use this skill; repeatable.  [default: the planner chooses]",
 )
 @click.option("--no-skills", is_flag=True, help="Use no skill.")
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A picture to follow, where the image model can; repeatable.",
+)
 @click.option("--paper", is_flag=True, help="Run the loop of the paper (arXiv 2603.28088) as it stands.")
 @click.option("--thread", metavar="ID", help="Name the run.  [default: date, time and four letters]")
 @_out_folder
@@ -142,6 +151,7 @@ def run(
     prompt: str,
     skills: tuple[str, ...],
     no_skills: bool,
+    references: tuple[Path, ...],
     paper: bool,
     thread: str | None,
     out: Path | None,
@@ -159,7 +169,7 @@ def run(
     from gems.app.threads import new_thread_id
 
     thread_id = new_thread_id(datetime.now()) if thread is None else thread
-    return start(prompt, options, Target(thread_id, out, as_json, debug))
+    return start(prompt, options, Target(thread_id, out, as_json, debug), references=references)
 
 
 @main.command()
@@ -268,10 +278,47 @@ def skills_new(name: str, description: str, folder: Path) -> None:
 
 
 @main.command()
-@click.option("--profile", metavar="NAME", help="The profile to check.  [default: GEMS_PROFILE, else sketch]")
+@click.option("--yes", is_flag=True, help="Ask nothing; take the first choice of each.")
+@click.option("--force", is_flag=True, help="Write a new gems.toml and keep the one that is there as gems.toml.bak.")
 @_debug
-def doctor(profile: str | None, debug: bool) -> int:  # noqa: ARG001 - the group reads --debug
-    """Check that this machine is ready. It draws one picture and asks two questions: a paid model charges for that."""
+def init(yes: bool, force: bool, debug: bool) -> None:  # noqa: ARG001 - the group reads --debug
+    """Look at this machine, ask two questions at most, and write gems.toml in this folder."""
+    from gems.app.init_command import initialize
+
+    initialize(yes=yes, force=force)
+
+
+@main.command()
+@click.option("--profile", metavar="NAME", help="The profile to check.  [default: GEMS_PROFILE, else sketch]")
+@click.option("--critic", is_flag=True, help="Examine the critic instead, on icons whose truth is known.")
+@click.option("--pictures", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Of the critic's exam.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the exam's pictures.")
+@click.option("--max-calls", type=click.IntRange(min=1), metavar="N", help="Of the exam.  [default: the profile's]")
+@click.option(
+    "--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="Of the exam.  [default: the profile's]"
+)
+@_json
+@_debug
+def doctor(
+    profile: str | None,
+    critic: bool,
+    as_json: bool,
+    debug: bool,  # noqa: ARG001 - the group reads --debug
+    **exam: Any,
+) -> int:
+    """Check that this machine is ready. It draws one picture and asks two questions: a paid model charges for that.
+
+    With --critic it shows the critic pictures of icons whose truth is known, and tells how often it errs. That takes one
+    call a picture and one more for each doubtful answer. The options after --critic, --json too, are for this exam.
+    """
+    if critic:
+        from gems.app.exam_command import examine_critic
+
+        return examine_critic(profile, as_json=as_json, **exam)
+    given = click.get_current_context().get_parameter_source
+    named = ("pictures", "seed", "max_calls", "max_cost", "as_json")
+    if any(given(name) is click.core.ParameterSource.COMMANDLINE for name in named):
+        raise click.UsageError("--pictures, --seed, --max-calls, --max-cost and --json need --critic")
     from gems.app.doctor import examine
 
     return examine(profile)

@@ -6,9 +6,10 @@ import asyncio
 import json
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -33,14 +34,20 @@ from gems.graph import open_graph
 from gems.memory import FileArtifacts, SqliteRuns
 
 
-def start(prompt: str, options: Mapping[str, Any], target: Target, services: Services | None = None) -> int:
+def start(
+    prompt: str,
+    options: Mapping[str, Any],
+    target: Target,
+    services: Services | None = None,
+    references: Sequence[Path] = (),
+) -> int:
     """`gems run`, with these services or the machine's."""
 
     async def work(console: Console) -> Outcome:
         check_thread_id(target.thread_id)
         text = read_prompt(prompt)
         async with open_session(target, options, console, services) as session:
-            return await session.start(text)
+            return await session.start(text, references)
 
     return _perform(target, work)
 

@@ -7,14 +7,25 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
+import httpx
 from rich.console import Console
 from rich.text import Text
 
 from gems import __version__
+from gems.app.endpoint_checks import (
+    SECONDS,
+    Finding,
+    Part,
+    check_key,
+    check_money,
+    check_server,
+    parts_of,
+    say_abilities,
+)
 from gems.app.outcome import describe
 from gems.app.terminal import make_console, printable
 from gems.app.wording import duration
@@ -24,8 +35,10 @@ from gems.core.messages import EncodedImage, compose
 from gems.core.ports import DrawRequest, Models, Services
 from gems.core.replies import Requirements, Verdicts
 from gems.core.settings import Profile, Settings, load_settings
+from gems.core.state import Role
 from gems.graph import make_services
 from gems.memory import FileArtifacts
+from gems.memory.png import to_png
 from gems.nodes.critic import JUDGE
 from gems.nodes.decomposer import DECOMPOSE
 
@@ -34,22 +47,24 @@ QUESTION: Final = {"id": "r1", "question": "Is there an apple?", "kind": "object
 _LOW: Final = 2**30
 """Free bytes below which a warning is due: a few hundred images."""
 _STYLES: Final = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "bad": ("bad ", "bold red")}
+_REMEDY: Final = "check the model's name, its address and its key, and that its server runs"
 
 
-class Finding(NamedTuple):
-    """One thing that was looked at. `remedy` says what to do when it is not well and `found` does not say so already."""
+def examine(
+    profile_name: str | None,
+    services: Services | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> int:
+    """Look at everything and print it. Answers 0 when nothing is bad, else 2.
 
-    what: str
-    health: Literal["ok", "warn", "bad"]
-    found: str
-    remedy: str = ""
-
-
-def examine(profile_name: str | None) -> int:
-    """Look at everything and print it. Answers 0 when nothing is bad, else 2."""
+    Args:
+        profile_name: The profile to check; None is the configured one.
+        services: Whose models are called; default: what this machine's settings say.
+        transport: How servers are looked at; default: by the network.
+    """
     console = make_console(stderr=False)
     bad = False
-    for finding in _findings(profile_name, console):
+    for finding in _findings(profile_name, services, transport, console):
         bad = bad or finding.health == "bad"
         _print(console, finding)
     console.print()
@@ -58,7 +73,9 @@ def examine(profile_name: str | None) -> int:
     return 2 if bad else 0
 
 
-def _findings(profile_name: str | None, console: Console) -> Iterator[Finding]:
+def _findings(
+    profile_name: str | None, services: Services | None, transport: httpx.AsyncBaseTransport | None, console: Console
+) -> Iterator[Finding]:
     yield _python()
     try:
         settings = load_settings()
@@ -66,14 +83,32 @@ def _findings(profile_name: str | None, console: Console) -> Iterator[Finding]:
     except GemsConfigError as error:
         yield Finding("settings", "bad", str(error), "mend gems.toml, .env or the environment variable named")
         return
-    mllm, images = settings.endpoint(profile, "mllm").name, settings.endpoint(profile, "images").name
-    yield Finding("profile", "ok", f"{profile.name}: {mllm} answers, {images} draws")
-    yield from _packages(settings, profile)
+    services = services or make_services(settings)
+    parts = parts_of(settings, profile)
+    yield _profile(profile, parts)
+    if parts[-1].endpoint.provider == "sketch":
+        yield from _packages(profile)
     yield _home(settings)
-    yield from _keys(settings, profile)
-    services = make_services(settings)
     yield from _skills(services)
-    yield from asyncio.run(_models(services, profile, console))
+    if settings.replay:
+        yield Finding("replay", "ok", f"answers and pictures come from {settings.replay}; no server is asked")
+        return
+    yield from check_money(profile, parts)
+    keys = [check_key(part) for part in parts]
+    yield from filter(None, keys)
+    parts = _well(parts, keys)
+    servers = asyncio.run(_servers(parts, transport))
+    yield from filter(None, servers)
+    parts = _well(parts, servers)
+    if any(part.endpoint.is_paid for part in parts):
+        console.print(Text("Now real calls, a picture and a question to each model, which cost money.", "yellow"))
+    yield from asyncio.run(_models(services, profile, parts, console))
+    yield from filter(None, (say_abilities(settings, part) for part in parts if part.roles))
+
+
+def _well(parts: Sequence[Part], findings: Sequence[Finding | None]) -> list[Part]:
+    """The parts of which it is worth looking further."""
+    return [part for part, it in zip(parts, findings, strict=True) if it is None or it.health != "bad"]
 
 
 def _python() -> Finding:
@@ -83,9 +118,23 @@ def _python() -> Finding:
     )
 
 
-def _packages(settings: Settings, profile: Profile) -> Iterator[Finding]:
-    if "sketch" not in {settings.endpoint(profile, part).provider for part in ("mllm", "images")}:
-        return
+def _profile(profile: Profile, parts: Sequence[Part]) -> Finding:
+    *chats, images = parts
+    answering = " and ".join(
+        part.endpoint.name if part.name == "mllm" else f"{part.endpoint.name} ({part.name})" for part in chats
+    )
+    found = f"{profile.name}: {answering} answers, {images.endpoint.name} draws"
+    embedded = [part.endpoint.provider == "sketch" for part in parts]
+    if any(embedded[:-1]) and not embedded[-1]:
+        remedy = "the embedded engine understands its own pictures only: choose another mllm; `gems init` can help"
+        return Finding("profile", "warn", found, remedy)
+    if embedded[-1] and not all(embedded):
+        remedy = "the embedded engine refuses words it does not know, which a real model will use: choose other images"
+        return Finding("profile", "warn", found, remedy)
+    return Finding("profile", "ok", found)
+
+
+def _packages(profile: Profile) -> Iterator[Finding]:
     for package in ("torch", "diffusers"):
         try:
             yield Finding(package, "ok", importlib.metadata.version(package))
@@ -105,21 +154,6 @@ def _home(settings: Settings) -> Finding:
     return Finding("home", "warn" if free < _LOW else "ok", found, "free some space" if free < _LOW else "")
 
 
-def _keys(settings: Settings, profile: Profile) -> Iterator[Finding]:
-    for part in ("mllm", "images"):
-        endpoint = settings.endpoint(profile, part)
-        what = f"{part} key"
-        if endpoint.provider == "sketch":
-            continue
-        if endpoint.api_key is not None:
-            yield Finding(what, "ok", f"set, for {endpoint.name}")
-        elif endpoint.base_url is not None:
-            yield Finding(what, "ok", f"none; the server at {endpoint.base_url} may need none")
-        else:
-            name = profile.api_key_env or "OPENAI_API_KEY"
-            yield Finding(what, "bad", f"none for {endpoint.name}", f"set {name} or GEMS_{part.upper()}_API_KEY")
-
-
 def _skills(services: Services) -> Iterator[Finding]:
     try:
         names = [card.name for card in services.skills.cards()]
@@ -132,35 +166,56 @@ def _skills(services: Services) -> Iterator[Finding]:
         yield Finding("skills", "warn", warning, "mend the file; until then it is left out")
 
 
-async def _models(services: Services, profile: Profile, console: Console) -> list[Finding]:
-    """Three real calls: a question, a drawing, and a look at it."""
-    remedy = "check the model's name, its address and its key, and that its server runs"
+async def _servers(parts: Sequence[Part], transport: httpx.AsyncBaseTransport | None) -> list[Finding | None]:
+    async with httpx.AsyncClient(timeout=SECONDS, transport=transport) as client:
+        return await asyncio.gather(*(check_server(client, part) for part in parts))
+
+
+class _Step(NamedTuple):
+    what: str
+    take: Callable[[], Awaitable[str]]
+
+
+async def _models(services: Services, profile: Profile, parts: Sequence[Part], console: Console) -> list[Finding]:
+    """Real calls: a question to each model that answers, a drawing, and a look at it by the critic's."""
+    if not parts:
+        return []
     try:
         models = await asyncio.to_thread(services.models, profile.name)
     except GemsError as error:
         return [Finding("models", "bad", str(error), "choose another with --profile, GEMS_MLLM and GEMS_IMAGES")]
-    findings: list[Finding] = []
     drawn: list[bytes] = []
-    steps: list[tuple[str, Callable[[], Awaitable[str]]]] = [
-        ("answers", lambda: _ask(models, services)),
-        ("draws", lambda: _draw(models, profile, drawn)),
-        ("looks", lambda: _look(models, services, drawn)),
-    ]
-    for what, step in steps:
-        started = time.monotonic()
-        with console.status(f"{what} ...") if console.is_terminal else nullcontext():
-            try:
-                found = await step()
-            except Exception as error:
-                findings.append(Finding(what, "bad", describe(error).message, remedy))
-                break
-        findings.append(Finding(what, "ok", f"{found} in {duration(time.monotonic() - started)}"))
+    findings = [await _finding(step, console) for step in _first_steps(models, services, profile, parts, drawn)]
+    if drawn and any("critic" in part.roles for part in parts):
+        findings.append(await _finding(_Step("looks", lambda: _look(models, services, drawn[0])), console))
     return findings
 
 
-async def _ask(models: Models, services: Services) -> str:
+def _first_steps(
+    models: Models, services: Services, profile: Profile, parts: Sequence[Part], drawn: list[bytes]
+) -> Iterator[_Step]:
+    for part in parts:
+        if not part.roles:
+            yield _Step("draws", lambda: _draw(models, profile, drawn))
+        elif part.roles != ("critic",):  # which shows what it can when it looks
+            what = "answers" if part.name == "mllm" else f"{part.name} answers"
+            role = next(role for role in part.roles if role != "critic")
+            yield _Step(what, lambda role=role: _ask(models, services, role))  # type: ignore[misc]
+
+
+async def _finding(step: _Step, console: Console) -> Finding:
+    started = time.monotonic()
+    with console.status(f"{step.what} ...") if console.is_terminal else nullcontext():
+        try:
+            found = await step.take()
+        except Exception as error:
+            return Finding(step.what, "bad", describe(error).message, _REMEDY)
+    return Finding(step.what, "ok", f"{found} in {duration(time.monotonic() - started)}")
+
+
+async def _ask(models: Models, services: Services, role: Role) -> str:
     messages = compose("decompose", services.prompts.get("decompose", DECOMPOSE), {"request": {"prompt": PROMPT}})
-    answer = await models.roles["decomposer"].ask(messages, Requirements)
+    answer = await models.roles[role].ask(messages, Requirements)
     if answer.reply is None:
         raise GemsRunError(f"the mllm's reply was {answer.problem}; choose a model that can answer in JSON")
     return f"{len(answer.reply.requirements)} questions about {PROMPT!r}"
@@ -170,12 +225,15 @@ async def _draw(models: Models, profile: Profile, drawn: list[bytes]) -> str:
     width, height = Size.parse(profile.size)
     await asyncio.to_thread(models.images.check, PROMPT, width, height)
     drawing = await models.images.generate(DrawRequest(PROMPT, 1, width, height))
-    drawn.append(drawing.png)
+    try:
+        drawn.append(await asyncio.to_thread(to_png, drawing.png))
+    except ValueError as error:
+        raise GemsRunError(f"the image model answered with bytes that are no image: {error}") from error
     return f"{width}x{height} pixels, {len(drawing.png):,} bytes"
 
 
-async def _look(models: Models, services: Services, drawn: list[bytes]) -> str:
-    picture = EncodedImage(drawn[0], "image/png", "The picture:")
+async def _look(models: Models, services: Services, png: bytes) -> str:
+    picture = EncodedImage(png, "image/png", "The picture:")
     messages = compose("judge", services.prompts.get("judge", JUDGE), {"requirements": [QUESTION]}, [picture])
     answer = await models.roles["critic"].ask(messages, Verdicts)
     if answer.reply is None:
@@ -187,7 +245,7 @@ async def _look(models: Models, services: Services, drawn: list[bytes]) -> str:
 def _print(console: Console, finding: Finding) -> None:
     word, style = _STYLES[finding.health]
     console.print(
-        Text.assemble((word, style), (f"  {finding.what:<10} ", "bold"), printable(finding.found)), soft_wrap=True
+        Text.assemble((word, style), (f"  {finding.what:<11} ", "bold"), printable(finding.found)), soft_wrap=True
     )
     if finding.remedy:
-        console.print(Text(f"{'':<17} to do: {finding.remedy}", style), soft_wrap=True)
+        console.print(Text(f"{'':<18} to do: {printable(finding.remedy)}", style), soft_wrap=True)

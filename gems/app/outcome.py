@@ -176,6 +176,7 @@ def spent(state: GemsState) -> dict[str, float]:
     usage = state.get("usage", {})
     counted = {name: usage.get(name, 0) for name in _COUNTED}
     timed = {name: round(float(usage.get(name, 0.0)), 3) for name in _TIMED}  # type: ignore[arg-type]
+    counted["cost"] = round(usage.get("cost", 0.0), 6)
     return {**counted, **timed, "seconds": round(seconds_spent(state.get("spans", [])), 3)}  # type: ignore[dict-item]
 
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from gems.app.terminal import one_line, printable
-from gems.app.wording import ASCII_TICKS, TICKS, duration, percent
+from gems.app.wording import ASCII_TICKS, TICKS, duration, expected, percent
 from gems.core.events import Event, EventName
 from gems.core.state import GemsState, Requirement, Verdict, VerdictName
 
@@ -90,6 +90,8 @@ class ProgressView:
 
     def _started(self, event: Event) -> None:
         self._head(event["profile"], event["seed"], event["prompt"])
+        if event["estimate"]["cost"] != 0:
+            self._line("estimate", expected(event["estimate"]))
         for warning in event["warnings"]:
             self._line("warning", warning, "yellow")
         self.working("planning")

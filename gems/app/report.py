@@ -17,10 +17,10 @@ from gems import __version__
 from gems.app.outcome import NO_VERDICT, best_attempt, spent
 from gems.app.prompt_diff import Piece, compare_prompts
 from gems.app.score_plot import ScorePlot, plot_scores
-from gems.app.wording import STOPPED_BECAUSE, TICKS, cost, duration, percent
+from gems.app.wording import STOPPED_BECAUSE, TICKS, cost, duration, money, percent
 from gems.core.errors import GemsError
 from gems.core.ports import ArtifactStore
-from gems.core.state import Attempt, Experience, GemsState, Requirement, Verdict
+from gems.core.state import Attempt, Experience, GemsState, Request, Requirement, Verdict
 
 _SIDE: Final = {"best": 1024, "round": 640, "strip": 168}
 """Longest side, in pixels, of the pictures in the page."""
@@ -82,6 +82,8 @@ class Page:
     thread_id: str
     state: GemsState
     models: Mapping[str, str]
+    references: list[str]
+    """Data URIs of the user's reference images."""
     best: Candidate | None
     rows: list[Row]
     judged: list[int]
@@ -103,10 +105,13 @@ async def render_report(
         models: Names of the models by what they do, for the table of options.
     """
     best = best_attempt(state)
+    referred = state.get("request", Request(prompt="")).get("references", [])
+    references = [await _stored_picture(artifact, artifacts, "strip") for artifact in referred]
     page = Page(
         thread_id=thread_id,
         state=state,
         models=models or {},
+        references=[picture.uri for picture in references if picture.uri],
         best=await _candidate(state, best, None, artifacts, "best") if best else None,
         rows=_rows(state, best),
         judged=_judged_rounds(state),
@@ -127,7 +132,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, duration=duration, cost=cost)
+    environment.filters.update(percent=percent, duration=duration, cost=cost, money=money)
     environment.globals.update(ticks=TICKS, because=STOPPED_BECAUSE)
     return environment
 
@@ -152,8 +157,12 @@ async def _rounds(state: GemsState, artifacts: ArtifactStore) -> list[Round]:
 async def _picture(attempt: Attempt, artifacts: ArtifactStore, use: str) -> _Picture:
     if "artifact" not in attempt:
         return _Picture(None, attempt.get("error", "not drawn yet"))
+    return await _stored_picture(attempt["artifact"], artifacts, use)
+
+
+async def _stored_picture(artifact: str, artifacts: ArtifactStore, use: str) -> _Picture:
     try:
-        return _Picture(_data_uri(await artifacts.get(attempt["artifact"]), _SIDE[use]), "")
+        return _Picture(_data_uri(await artifacts.get(artifact), _SIDE[use]), "")
     except (GemsError, OSError) as error:
         # One lost picture must not cost the person the rest of the page.
         return _Picture(None, str(error))

@@ -34,7 +34,7 @@ class Call(NamedTuple):
     """One invocation. Without `given`, the thread's pending steps go on; `context` holds the options that were set."""
 
     thread_id: str
-    given: Mapping[str, str] | None
+    given: Mapping[str, Any] | None
     context: Mapping[str, Any]
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from gems.core.settings import Settings, load_settings
 from gems.core.state import GemsState
 from gems.graph import GemsGraph, open_graph
 from gems.memory import FileArtifacts
+from gems.memory.references import keep_reference
 
 _ENTRY: Final = frozenset({"__start__", "intake"})
 """Steps at which a run has spent nothing: one that waits there was refused, or killed before it began."""
@@ -62,8 +63,8 @@ class Session:
         self._folder = OutFolder(target.folder)
         self._view = ProgressView(console, target.thread_id, self._artifacts.path)
 
-    async def start(self, prompt: str) -> Outcome:
-        """Start a run.
+    async def start(self, prompt: str, references: Sequence[Path] = ()) -> Outcome:
+        """Start a run, with reference images from these files.
 
         Raises:
             GemsConfigError: the input cannot work, or the thread holds a run that is not finished.
@@ -74,7 +75,8 @@ class Session:
                 f"thread {thread_id!r} holds a run that is not finished: continue it with `gems resume {thread_id}`, "
                 "or give another --thread"
             )
-        return await self._answer(await self._go({"prompt": prompt}))
+        kept = [await keep_reference(self._artifacts, path) for path in references]
+        return await self._answer(await self._go({"prompt": prompt, "references": kept}))
 
     async def resume(self) -> Outcome:
         """Finish what was begun; a finished run goes on when a limit was raised.
@@ -113,7 +115,7 @@ class Session:
             )
         return await self._go({"prompt": ""})
 
-    async def _go(self, given: Mapping[str, str] | None) -> _Ending:
+    async def _go(self, given: Mapping[str, Any] | None) -> _Ending:
         self._folder.prepare()
         try:
             return _Ending(

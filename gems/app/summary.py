@@ -33,6 +33,8 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     _field(console, "cost", cost(outcome.usage))
     if outcome.exit_code and (outcome.attempts or outcome.error is None or outcome.error.kind == "run"):
         _field(console, "resume", f"gems resume {outcome.thread_id}", "bold")
+    elif outcome.stop_reason == "budget":
+        _field(console, "go on", f"gems resume {outcome.thread_id}, with a higher limit than before")
     elif outcome.stop_reason != "satisfied":
         _field(console, "go on", f"gems resume {outcome.thread_id} --max-rounds {outcome.rounds + 3}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gems.core.events import Estimate
 from gems.core.state import StopReason, VerdictName
 
 STOPPED_BECAUSE: Final[Mapping[StopReason, str]] = {
@@ -42,6 +43,21 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
+def money(dollars: float) -> str:
+    """`$0.0042`, `$1.25`: US dollars."""
+    return f"${dollars:.4f}" if dollars < 0.1 else f"${dollars:,.2f}"
+
+
+def expected(estimate: Estimate) -> str:
+    """What a run may come to, in one line."""
+    text = f"at most {plural(estimate['images'], 'image')}, about {plural(estimate['calls'], 'model call')}"
+    if estimate["cost"] is None:
+        return f"{text}; what they cost is not known"
+    if estimate["cost"]:
+        text += f", about {money(estimate['cost'])}"
+    return f"{text}; never more than {money(estimate['max_cost'])}" if estimate["max_cost"] else text
+
+
 def cost(usage: Mapping[str, Any]) -> str:
     """What a run spent, in one line. `seconds` is the time it was worked on, not the sum of its parts."""
     drawn = plural(usage["images"], "image")
@@ -54,6 +70,8 @@ def cost(usage: Mapping[str, Any]) -> str:
         _with(plural(usage["mllm_calls"], "model call"), [*spent, *_timed(usage["mllm_seconds"])]),
         f"{duration(usage['seconds'])} in all",
     ]
+    if usage["cost"]:
+        parts.append(money(usage["cost"]))
     return " · ".join(parts)
 
 

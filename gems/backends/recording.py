@@ -28,8 +28,10 @@ from gems.core.ports import (
     DrawRequest,
     ImageGenerator,
     Models,
+    Prices,
     Progress,
     R,
+    Token,
 )
 from gems.core.state import ROLES
 
@@ -55,6 +57,7 @@ def record(models: Models, folder: Path) -> Models:
             "mllm": models.mllm,
             "overlap": models.overlap,
             "image_side": models.image_side,
+            "prices": models.prices,
         },
     )
     # Roles that share a model share its recorder, so that equal questions stay in one order.
@@ -84,6 +87,7 @@ def replay(folder: Path) -> Models:
         mllm=head["mllm"],
         overlap=head["overlap"],
         image_side=head["image_side"],
+        prices=Prices(*head["prices"]) if head["prices"] else None,
     )
 
 
@@ -110,7 +114,7 @@ class _Tape:
     def write_image(self, key: str, drawing: Drawing) -> None:
         name = f"{hashlib.sha256(drawing.png).hexdigest()}.png"
         (self.folder / name).write_bytes(drawing.png)
-        self.write("image", key, {"file": name, "seconds": drawing.seconds})
+        self.write("image", key, {"file": name, "seconds": drawing.seconds, "cost": drawing.cost})
 
 
 def _question_key(messages: Sequence[BaseMessage], reply_model: type[R]) -> str:
@@ -121,7 +125,8 @@ def _question_key(messages: Sequence[BaseMessage], reply_model: type[R]) -> str:
 
 def _drawing_key(request: DrawRequest) -> str:
     source = hashlib.sha256(request.source).hexdigest() if request.source else None
-    return _digest([request.prompt, request.seed, request.width, request.height, source])
+    references = [hashlib.sha256(reference).hexdigest() for reference in request.references]
+    return _digest([request.prompt, request.seed, request.width, request.height, source, references])
 
 
 def _digest(facts: list[Any]) -> str:
@@ -145,7 +150,13 @@ class _RecordingRole:
             await asyncio.to_thread(self._tape.write, "chat", key, _error(error))
             raise
         reply = answer.reply.model_dump(mode="json") if answer.reply else None
-        spoken = {"reply": reply, "usage": answer.usage, "thoughts": answer.thoughts, "problem": answer.problem}
+        spoken = {
+            "reply": reply,
+            "usage": answer.usage,
+            "thoughts": answer.thoughts,
+            "problem": answer.problem,
+            "tokens": [[token.text, dict(token.chances)] for token in answer.tokens],
+        }
         await asyncio.to_thread(self._tape.write, "chat", key, spoken)
         return answer
 
@@ -155,9 +166,15 @@ class _RecordingImages:
         self._tape = tape
         self._inner = inner
         self.name = inner.name
-        self.identity = inner.identity
-        self.capabilities = inner.capabilities
         self.check: Callable[[str, int, int], list[str]] = inner.check
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return self._inner.identity
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._inner.capabilities
 
     async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
         key = _drawing_key(request)
@@ -189,7 +206,8 @@ class _ReplayingRole:
     async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
         said = _next(self._answers, _question_key(messages, reply_model), "question")
         reply = reply_model.model_validate(said["reply"]) if said["reply"] is not None else None
-        return Answer(reply, said["usage"], said["thoughts"], said["problem"])
+        tokens = [Token(*token) for token in said["tokens"]]
+        return Answer(reply, said["usage"], said["thoughts"], said["problem"], tokens)
 
 
 class _ReplayingImages:
@@ -207,4 +225,4 @@ class _ReplayingImages:
         del progress
         drawn = _next(self._answers, _drawing_key(request), "drawing")
         png = await asyncio.to_thread((self._folder / drawn["file"]).read_bytes)
-        return Drawing(png, drawn["seconds"])
+        return Drawing(png, drawn["seconds"], drawn["cost"])

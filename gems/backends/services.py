@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Final
 
+from gems.backends.chat.book import ServerBook
+from gems.backends.chat.counted import CountedRole
+from gems.backends.chat.role import LangChainRole
+from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.backends.recording import record, replay
+from gems.backends.serving import Gate
 from gems.core.errors import GemsConfigError
-from gems.core.ports import ChatRole, ImageGenerator, Models
-from gems.core.settings import Endpoint, Settings
+from gems.core.ports import ChatRole, ImageGenerator, Models, Prices
+from gems.core.settings import DrawingOptions, Endpoint, Price, Settings
 from gems.core.state import ROLES, Role
+
+FREE: Final = Price()
+WITH_LOGPROBS: Final[frozenset[Role]] = frozenset({"critic"})
+"""Roles whose log-probabilities are used."""
 
 
 def make_models(
@@ -17,7 +29,7 @@ def make_models(
     own_roles: Mapping[Role, ChatRole] | None = None,
     own_images: ImageGenerator | None = None,
 ) -> Models:
-    """The models of a profile.
+    """The models of a profile. Whoever answers or draws, each call reserves before what it may cost.
 
     Args:
         settings: The machine's settings.
@@ -29,44 +41,77 @@ def make_models(
         GemsConfigError: no such profile or provider, or a key is missing.
     """
     if settings.replay:
-        return replay(settings.replay)
+        taped = replay(settings.replay)
+        roles = {role: _counted(model) for role, model in taped.roles.items()}
+        return replace(taped, roles=roles, images=_guarded(taped.images, DrawingOptions(), FREE))
     profile = settings.resolve(profile_name)
-    roles, mllm = dict(own_roles or {}), "your own"
-    if missing := set(ROLES) - roles.keys():
-        endpoint = settings.endpoint(profile, "mllm")
-        roles, mllm = dict.fromkeys(missing, make_chat(endpoint)) | roles, endpoint.name
-    images = own_images or make_images(settings.endpoint(profile, "images"))
-    models = Models(roles, images, mllm, profile.overlap, profile.image_side)
+    own = own_roles or {}
+    endpoints = {role: settings.chat(profile, role) for role in ROLES if role not in own}
+    roles = {role: _counted(model) for role, model in own.items()}
+    roles |= make_chats(endpoints, ServerBook(settings.home / "servers.json"))
+    drawn_by = settings.images(profile)
+    images = _guarded(own_images or make_images(drawn_by), profile.drawing, FREE if own_images else drawn_by.price)
+    models = Models(
+        roles,
+        images,
+        mllm=" + ".join(dict.fromkeys(endpoint.name for endpoint in endpoints.values())) or "your own",
+        overlap=profile.overlap,
+        image_side=profile.image_side,
+        prices=_prices(endpoints.values(), None if own_images else drawn_by),
+    )
     return record(models, settings.record) if settings.record else models
 
 
-def make_chat(endpoint: Endpoint) -> ChatRole:
+def make_chats(endpoints: Mapping[Role, Endpoint], book: ServerBook) -> dict[Role, ChatRole]:
+    """The chat models of roles. Roles at one server share the way to it.
+
+    Raises:
+        GemsConfigError: no such provider, or a key is missing.
+    """
+    gates: dict[str | None, Gate] = {}
+    made: dict[tuple[str, bool], ChatRole] = {}
+    roles = {}
+    for role, endpoint in endpoints.items():
+        gate = gates.setdefault(endpoint.base_url, _chat_gate(endpoint))
+        logprobs = endpoint.chat.logprobs if endpoint.chat.logprobs is not None else role in WITH_LOGPROBS
+        key = endpoint.model_dump_json(), logprobs
+        if key not in made:
+            made[key] = make_chat(endpoint, gate, book, logprobs=logprobs)
+        roles[role] = made[key]
+    return roles
+
+
+def make_chat(endpoint: Endpoint, gate: Gate, book: ServerBook, *, logprobs: bool) -> ChatRole:
     """The chat model at an endpoint.
 
     Raises:
         GemsConfigError: no such provider, or its key is missing.
     """
     if endpoint.provider == "sketch":
-        from gems.backends.chat.role import LangChainRole
         from gems.backends.sketch.chat import SketchChat
 
-        return LangChainRole(SketchChat(), json_schema=True)
+        return LangChainRole(SketchChat(), output="json_schema")
     if endpoint.provider == "openai":
         from gems.backends.chat.openai import make_openai_chat
 
-        return make_openai_chat(endpoint)
+        return make_openai_chat(endpoint, gate, book, logprobs=logprobs)
     raise GemsConfigError(
         f"unknown mllm provider {endpoint.provider!r} in {endpoint.name!r}; there are: openai, sketch"
     )
 
 
 def make_images(endpoint: Endpoint) -> ImageGenerator:
-    """The image model at an endpoint.
+    """The image model at an endpoint, for one attempt a call.
 
     Raises:
         GemsConfigError: no such provider, or its key is missing.
     """
     if endpoint.provider == "sketch":
+        if missing := [package for package in ("torch", "diffusers") if find_spec(package) is None]:
+            raise GemsConfigError(
+                f"the embedded engine draws with {' and '.join(missing)}, not installed here: pip install "
+                f"{' '.join(missing)}, or choose other models with `gems init`"
+            )
         from gems.backends.sketch.images import SketchImages
 
         return SketchImages()
@@ -74,6 +119,47 @@ def make_images(endpoint: Endpoint) -> ImageGenerator:
         from gems.backends.images.openai import OpenAIImages
 
         return OpenAIImages(endpoint)
+    if endpoint.provider == "reference":
+        from gems.backends.images.reference import ReferenceImages
+
+        return ReferenceImages(endpoint)
+    if endpoint.provider == "comfyui":
+        from gems.backends.images.comfyui.images import ComfyImages
+
+        return ComfyImages(endpoint, endpoint.folder)
     raise GemsConfigError(
-        f"unknown images provider {endpoint.provider!r} in {endpoint.name!r}; there are: openai, sketch"
+        f"unknown images provider {endpoint.provider!r} in {endpoint.name!r}; there are: comfyui, openai, reference, sketch"
+    )
+
+
+def _chat_gate(endpoint: Endpoint) -> Gate:
+    chat = endpoint.chat
+    return Gate(
+        f"the chat model {endpoint.name}",
+        concurrency=chat.concurrency,
+        seconds=chat.seconds,
+        retries=chat.retries,
+        paid_retries=chat.retries,
+    )
+
+
+def _counted(model: ChatRole) -> ChatRole:
+    return model if isinstance(model, LangChainRole) else CountedRole(model)
+
+
+def _guarded(images: ImageGenerator, drawing: DrawingOptions, price: Price | None) -> ImageGenerator:
+    return GuardedImages(images, image_gate(drawing), price.image if price else 0.0)
+
+
+def _prices(chats: Iterable[Endpoint], images: Endpoint | None) -> Prices | None:
+    """The dearest of each; None when a model that is paid for has no price."""
+    chats = list(chats)
+    endpoints = [*chats, images] if images else chats
+    if any(endpoint.is_paid and endpoint.price is None for endpoint in endpoints):
+        return None
+    told = [endpoint.price or FREE for endpoint in chats]
+    return Prices(
+        input=max((price.input for price in told), default=0.0),
+        output=max((price.output for price in told), default=0.0),
+        image=images.price.image if images and images.price else 0.0,
     )

@@ -31,6 +31,12 @@ class GemsInput(BaseModel):
         max_length=MAX_PROMPT,
         examples=["three red apples to the left of a blue vase"],
     )
+    references: list[str] = Field(
+        default_factory=list,
+        title="Reference images",
+        description="Artifact ids of images that the picture is to follow, where the image model can.",
+        max_length=16,
+    )
 
 
 class GemsContext(BaseModel):
@@ -55,7 +61,10 @@ class GemsContext(BaseModel):
     max_images: int | None = Field(default=None, ge=1, title="Most images", description="Stop before drawing more.")
     max_calls: int | None = Field(default=None, ge=1, title="Most calls", description="Stop before more model calls.")
     max_seconds: float | None = Field(
-        default=None, gt=0, title="Most seconds", description="Start no round after this."
+        default=None, gt=0, title="Most seconds", description="Stop, in the middle of a call too, after this."
+    )
+    max_cost: float | None = Field(
+        default=None, gt=0, title="Most money", description="Make no call that could pass this; needs prices."
     )
     skills: list[str] | None = Field(
         default=None, title="Skills", description="Skills to use; left out, the planner chooses; empty, none."

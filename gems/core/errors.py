@@ -6,10 +6,17 @@ GemsError
 └── GemsRunError           the run failed
     ├── ModelOutage        a model did not answer; the same call may work later
     ├── DrawingRefused     the image model refused this prompt; another prompt may pass
+    ├── BudgetSpent        a call was not made: its worst case lies beyond a limit
     └── ArtifactCorrupt    a stored image is not what its name says
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+Again = Literal["free", "paid", "never"]
+"""Whether the same call may be made again: the server did no work (`free`), may have done and charged it (`paid`), or a
+repeat cannot help (`never`)."""
 
 
 class GemsError(RuntimeError):
@@ -34,9 +41,29 @@ class GemsRunError(GemsError):
 class ModelOutage(GemsRunError):
     """A model did not answer: connection, time limit, server error."""
 
+    def __init__(self, message: str, *, again: Again = "never", wait: float | None = None) -> None:
+        """Say what happened.
+
+        Args:
+            message: For people.
+            again: Whether a repeat of the call can help, and what it may cost.
+            wait: Seconds after which the server wants to be asked again, if it said so.
+        """
+        super().__init__(message)
+        self.again = again
+        self.wait = wait
+
 
 class DrawingRefused(GemsRunError):
     """The image model refused the prompt. Repeating it is useless; rewording it may help."""
+
+
+class BudgetSpent(GemsRunError):
+    """A call was not made, because its worst case lies beyond what a limit leaves. `limit` is the option's name."""
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class ArtifactCorrupt(GemsRunError):

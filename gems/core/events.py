@@ -12,7 +12,7 @@ from typing_extensions import TypedDict, Unpack
 from gems.core.state import ActionName, Requirement, StopReason, Verdict
 
 EventName = Literal[
-    "started",  # prompt, seed, profile, warnings
+    "started",  # prompt, seed, profile, estimate, warnings
     "plan",  # skills, prompts
     "requirements",  # requirements
     "round",  # round
@@ -27,12 +27,23 @@ EventName = Literal[
 ]
 
 
+class Estimate(TypedDict):
+    """What a trajectory may come to, if it takes all its rounds. `cost` is in US dollars; None: a price is not known."""
+
+    images: int
+    calls: int
+    cost: float | None
+    max_cost: float | None
+    """What it cannot pass."""
+
+
 class EventFields(TypedDict, total=False):
     """The fields of all events; the comment beside each name says which it carries."""
 
     prompt: str
     profile: str
     seed: int
+    estimate: Estimate
     warnings: list[str]
     skills: list[str]
     prompts: list[str]

@@ -11,11 +11,22 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
 from gems.core.settings import Profile
+from gems.core.spending import Purses
 from gems.core.state import Role, Status, Usage
 
 R = TypeVar("R", bound=BaseModel)
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) while an image is drawn; from any thread."""
+
+
+class Token(NamedTuple):
+    """A token of a reply: its text, and the probabilities in [0, 1] of it and of what might have stood in its place."""
+
+    text: str
+    chances: Mapping[str, float]
+
+
+Problem = Literal["", "refused", "empty", "cut off", "unreadable", "over budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,9 @@ class Answer(Generic[R]):
     reply: R | None
     usage: Usage = field(default_factory=lambda: Usage(mllm_calls=1))
     thoughts: str = ""
-    problem: Literal["", "refused", "empty", "cut off", "unreadable"] = ""
+    problem: Problem = ""
+    tokens: Sequence[Token] = ()
+    """The reply token by token, where the server tells; together they are its text."""
 
 
 class ChatRole(Protocol):
@@ -36,6 +49,7 @@ class ChatRole(Protocol):
 
         Raises:
             ModelOutage: the model did not answer at all.
+            BudgetSpent: the trajectory's limits leave no room for the call.
         """
         ...
 
@@ -45,6 +59,8 @@ class Capabilities:
     """What an image model can do."""
 
     edit: bool = False
+    references: int = 0
+    """Most reference images that a drawing may follow."""
     seeds: bool = True
     notes: str = ""
     """What the planner and refiner should know about the model's prompts."""
@@ -52,13 +68,17 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class DrawRequest:
-    """Everything one drawing depends on. Sizes are in pixels; `source` is the image that an edit starts from."""
+    """Everything one drawing depends on. Sizes are in pixels.
+
+    `source` is the image that an edit starts from; `references` are images that the drawing is to follow. All are PNGs.
+    """
 
     prompt: str
     seed: int
     width: int
     height: int
     source: bytes | None = None
+    references: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,8 @@ class Drawing:
 
     png: bytes
     seconds: float
+    cost: float = 0.0
+    """In US dollars."""
 
 
 class ImageGenerator(Protocol):
@@ -99,8 +121,9 @@ class ImageGenerator(Protocol):
         """Draw. Cancelling the task stops the drawing within a step.
 
         Raises:
-            ModelOutage: the model did not answer.
+            ModelOutage: the model did not answer; `again` says whether a repeat can help.
             DrawingRefused: the model will not draw this prompt.
+            BudgetSpent: the trajectory's limits leave no room for the drawing.
         """
         ...
 
@@ -213,6 +236,14 @@ class SkillLibrary(Protocol):
         ...
 
 
+class Prices(NamedTuple):
+    """What models cost, in US dollars: `input` and `output` a million tokens of the dearest role, `image` a drawing."""
+
+    input: float
+    output: float
+    image: float
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """Who answers and who draws, for one profile."""
@@ -225,6 +256,8 @@ class Models:
     """Whether chat and drawing may run at the same time; not on one shared GPU."""
     image_side: int = 1024
     """Longest side, in pixels, of the images that are shown to the roles."""
+    prices: Prices | None = None
+    """What calls cost; None where nobody said."""
 
 
 class Services(Protocol):
@@ -248,6 +281,11 @@ class Services(Protocol):
     @property
     def skills(self) -> SkillLibrary:
         """What the planner may read."""
+        ...
+
+    @property
+    def purses(self) -> Purses:
+        """What each trajectory has spent in this process."""
         ...
 
     @property

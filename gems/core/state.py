@@ -13,7 +13,9 @@ ROLES: Final[tuple[Role, ...]] = ("planner", "decomposer", "critic", "refiner", 
 RequirementKind = Literal["object", "attribute", "count", "spatial", "text", "style", "other"]
 VerdictName = Literal["met", "unmet", "unknown", "skipped"]
 ActionName = Literal["rewrite", "resample", "edit"]
+Failure = Literal["outage", "refused", "budget"]
 Mode = Literal["gems", "paper"]
+CriticMode = Literal["batch", "single"]
 Status = Literal["running", "done", "stopped", "failed"]
 StopReason = Literal["satisfied", "unverified", "max_rounds", "budget", "stalled", "stopped", "failed"]
 
@@ -22,9 +24,10 @@ SPAN_GAP: Final = 1.0
 
 
 class Request(TypedDict):
-    """What the user asked for."""
+    """What the user asked for. `references` are artifacts: images of the user's that the picture is to follow."""
 
     prompt: str
+    references: NotRequired[list[str]]
 
 
 class Options(TypedDict):
@@ -38,6 +41,10 @@ class Options(TypedDict):
     max_images: int | None
     max_calls: int | None
     max_seconds: float | None
+    max_cost: float | None
+    """In US dollars."""
+    critic: CriticMode
+    """One call a picture, or one a requirement."""
     patience: int | None
     """Rounds without a better picture after which the run is stalled; None never is."""
     candidates: int
@@ -97,7 +104,7 @@ class Attempt(TypedDict):
     parent: str | None
     artifact: NotRequired[str]
     reused: NotRequired[bool]
-    failure: NotRequired[Literal["outage", "refused"]]
+    failure: NotRequired[Failure]
     error: NotRequired[str]
     """What the failure said."""
     verdicts: NotRequired[dict[str, Verdict]]
@@ -124,6 +131,8 @@ class Usage(TypedDict, total=False):
     reused: int
     mllm_seconds: float
     image_seconds: float
+    cost: float
+    """In US dollars; what has no price is not in it."""
 
 
 Span = list[float]
@@ -181,9 +190,10 @@ def seconds_spent(spans: Sequence[Span]) -> float:
 
 
 class GemsState(TypedDict, total=False):
-    """One trajectory. `prompt` is the input of one invocation and is forgotten after its first step."""
+    """One trajectory. `prompt` and `references` are the input of one invocation, forgotten after its first step."""
 
     prompt: Annotated[str, EphemeralValue]
+    references: Annotated[list[str], EphemeralValue]
 
     trajectory_id: str
     request: Request

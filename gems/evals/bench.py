@@ -14,6 +14,7 @@ import click
 from gems.app.terminal import make_console
 from gems.evals.bench_loop import measure_checkpoints, measure_rounds, measure_view
 from gems.evals.bench_startup import measure_startup
+from gems.evals.bench_wire import measure_wire
 from gems.evals.figures import Figure, print_figures
 
 
@@ -29,6 +30,7 @@ SECTIONS: Final = (
     Section("rounds", "one round of the loop, models without latency, 1024 px", lambda: asyncio.run(measure_rounds())),
     Section("checkpoints", "checkpoints, 5 rounds, one candidate", lambda: asyncio.run(measure_checkpoints())),
     Section("view", "what the refiner reads", lambda: asyncio.run(measure_view())),
+    Section("wire", "5 rounds on servers over HTTP: chat 0.3 s, image 0.6 s, one drawing at a time", measure_wire),
     Section("startup", "start-up, in fresh processes", measure_startup),
 )
 

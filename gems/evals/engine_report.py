@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from rich.console import Console
 
 from gems.app.terminal import one_line
+from gems.core.intervals import Share, share
 from gems.evals.figures import Figure, Target, print_figures, print_table
-from gems.evals.intervals import Share, share
 from gems.evals.phrasing import Phrasing
 from gems.evals.runs import MeasuredRun, Verdicts
 from gems.evals.speed import DRAWING, LOOKING, Timing

@@ -13,7 +13,7 @@ from gems.backends.sketch.captions import (
 )
 from gems.backends.sketch.language import read_prompt
 from gems.backends.sketch.specs import dense, terse
-from gems.evals.intervals import Share, share
+from gems.core.intervals import Share, share
 from gems.evals.tasks import LayoutTask
 
 if TYPE_CHECKING:

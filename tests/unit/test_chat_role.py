@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +15,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from gems.backends.chat.parsing import UnreadableReply, parse_reply
-from gems.backends.chat.role import LangChainRole
-from gems.core.errors import GemsConfigError, ModelOutage
+from gems.backends.chat.parsing import UnreadableReply, parse_reply, part
+from gems.backends.chat.role import MOST_REPEATED, LangChainRole
+from gems.backends.chat.schema import plain_schema
+from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import EncodedImage, compose, read_task
-from gems.core.replies import Comparison, Lesson
+from gems.core.replies import Comparison, Lesson, Requirements, Verdicts
 
 
 class SayingModel(BaseChatModel):
@@ -67,10 +70,42 @@ GOOD = '{"experience": "red worked"}'
         f'{{"note": 1}}\n{GOOD}',
         f'is it {{"experience": "blue worked"}}? no.</think>{GOOD}',
         '{broken {"experience": "red worked"}',
+        '{"experience": "draft"}\nOn second thoughts:\n{"experience": "red worked"}',
+        f'{GOOD}\n{{"note": 1}}',
+        f"[{GOOD}]",
+        '{"experience": "red worked", "inner": {"experience": "blue worked"},}',
+        f"<thinking>{{}}</thinking>{GOOD}",
     ],
 )
 def test_json_is_found_wherever_it_stands(text: str) -> None:
-    assert parse_reply(text, Lesson).experience == "red worked"
+    assert parse_reply([part(text).reply], Lesson).experience == "red worked"
+
+
+def test_the_first_text_that_holds_an_object_is_the_reply() -> None:
+    assert parse_reply(["prose", GOOD, '{"experience": "a draft"}'], Lesson).experience == "red worked"
+    with pytest.raises(UnreadableReply, match="experience"):
+        parse_reply(['{"experience": 5}', GOOD], Lesson)
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "reply"),
+    [
+        ("plain", "", "plain"),
+        ("<think>a</think>b", "a", "b"),
+        ("a</think>b", "a", "b"),
+        ("<think>a</think>b</think>c", "a</think>b", "c"),
+        ("<think>a, and never an end", "a, and never an end", ""),
+    ],
+)
+def test_thoughts_are_parted_from_the_reply(text: str, thoughts: str, reply: str) -> None:
+    assert part(text) == (thoughts, reply)
+
+
+def test_nulls_count_as_left_out_where_a_field_may_be() -> None:
+    text = '{"verdicts": [{"id": "r1", "evidence": "seen", "verdict": "met", "confidence": null}]}'
+    assert parse_reply([text], Verdicts).verdicts[0].confidence == 1.0
+    with pytest.raises(UnreadableReply, match="experience"):
+        parse_reply(['{"experience": null}'], Lesson)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +123,7 @@ def test_json_is_found_wherever_it_stands(text: str) -> None:
 )
 def test_nothing_is_guessed(text: str, problem: str) -> None:
     with pytest.raises(UnreadableReply, match=problem):
-        parse_reply(text, Lesson)
+        parse_reply([text], Lesson)
 
 
 async def test_the_schema_goes_into_the_instructions_of_any_model() -> None:
@@ -103,11 +138,27 @@ async def test_the_schema_goes_into_the_instructions_of_any_model() -> None:
     assert answer.usage["images_sent"] == 1
 
 
-async def test_the_schema_goes_as_response_format_where_it_is_taken() -> None:
-    saying = model(GOOD)
-    await LangChainRole(saying, json_schema=True).ask(MESSAGES, Lesson)
+async def test_the_schema_goes_as_response_format_too_where_it_is_taken() -> None:
+    saying = model(GOOD, GOOD, GOOD)
+    await LangChainRole(saying, output="json_schema").ask(MESSAGES, Lesson)
+    await LangChainRole(saying, output="json_object").ask(MESSAGES, Lesson)
+    await LangChainRole(saying).ask(MESSAGES, Lesson)
     assert saying.options[0]["response_format"]["json_schema"]["name"] == "Lesson"
-    assert saying.heard[0] == list(MESSAGES)
+    assert saying.options[1]["response_format"] == {"type": "json_object"}
+    assert "response_format" not in saying.options[2]
+    # Servers that constrain by a schema do not show it to the model.
+    assert all('"experience"' in heard[0].text and "JSON" in heard[0].text for heard in saying.heard)
+
+
+def test_a_schema_is_closed_and_whole() -> None:
+    schema = plain_schema(Requirements)
+    item = schema["properties"]["requirements"]["items"]
+    assert item["required"] == ["id", "question", "kind", "depends_on"]
+    assert item["additionalProperties"] is schema["additionalProperties"] is False
+    assert "object" in item["properties"]["kind"]["enum"]
+    assert schema["properties"]["requirements"]["minItems"] == 1
+    assert item["properties"]["depends_on"]["items"] == {"type": "string"}
+    assert not re.search(r"\$|title|default|minLength|maximum", json.dumps([schema, plain_schema(Verdicts)]))
 
 
 async def test_an_unreadable_reply_is_asked_again_with_its_error() -> None:
@@ -115,7 +166,8 @@ async def test_an_unreadable_reply_is_asked_again_with_its_error() -> None:
     answer = await LangChainRole(saying).ask(MESSAGES, Comparison)
     assert answer.reply is not None
     assert answer.reply.better == "first"
-    assert "better" in saying.heard[1][-1].text
+    assert saying.heard[1][-2] == AIMessage('{"better": "left"}')
+    assert "better: Input should be" in saying.heard[1][-1].text
     assert answer.usage["mllm_calls"] == 2
 
 
@@ -127,11 +179,53 @@ async def test_an_unreadable_reply_is_asked_again_with_its_error() -> None:
         ([AIMessage("{", response_metadata={"finish_reason": "length"})], "cut off"),
         ([AIMessage("", additional_kwargs={"refusal": "no"})], "refused"),
         (["what?", ""], "empty"),
+        ([AIMessage("", response_metadata={"finish_reason": "content_filter"})], "refused"),
+        ([AIMessage("I'd rather not", response_metadata={"stop_reason": "refusal"})], "refused"),
+        ([AIMessage("{", response_metadata={"finish_reason": "MAX_TOKENS"})], "cut off"),
+        ([AIMessage("", additional_kwargs={"reasoning": "hm"})], "empty"),
+        (["<think>and on"], "empty"),
+        ([AIMessage("<think>and on", response_metadata={"finish_reason": "length"})], "cut off"),
+        (["what?", RuntimeError("gone")], "unreadable"),
+        (["what?", BudgetSpent("no", "max_calls")], "over budget"),
     ],
 )
-async def test_what_went_wrong_is_told_apart(said: list[str | AIMessage], problem: str) -> None:
+async def test_what_went_wrong_is_told_apart(said: list[str | AIMessage | Exception], problem: str) -> None:
     answer = await LangChainRole(model(*said)).ask(MESSAGES, Lesson)
     assert (answer.reply, answer.problem) == (None, problem)
+    assert answer.usage["mllm_calls"] == sum(not isinstance(it, Exception) for it in said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        AIMessage(GOOD, response_metadata={"finish_reason": "length"}),
+        AIMessage("", additional_kwargs={"reasoning_content": f'a draft {{"experience": "blue"}}, better: {GOOD}'}),
+        AIMessage("As I said.", additional_kwargs={"reasoning": GOOD}),
+        AIMessage(f"<think>{GOOD}"),
+        AIMessage("", tool_calls=[{"name": "Lesson", "args": json.loads(GOOD), "id": "1"}]),
+        AIMessage("", invalid_tool_calls=[{"name": "Lesson", "args": GOOD[:-1] + ",}", "id": "1", "error": "comma"}]),
+    ],
+)
+async def test_a_whole_reply_counts_wherever_it_stands(said: AIMessage) -> None:
+    answer = await LangChainRole(model(said)).ask(MESSAGES, Lesson)
+    assert (answer.reply, answer.problem) == (Lesson(experience="red worked"), "")
+
+
+async def test_a_repair_shows_the_broken_call_where_there_is_no_text() -> None:
+    broken = AIMessage("", invalid_tool_calls=[{"name": "Lesson", "args": "{bad", "id": "1", "error": "no JSON"}])
+    saying = model(broken, GOOD)
+    assert (await LangChainRole(saying).ask(MESSAGES, Lesson)).reply is not None
+    assert saying.heard[1][-2] == AIMessage("{bad")
+
+
+async def test_a_long_unreadable_reply_is_not_repeated_whole() -> None:
+    saying = model("what? " * 5000, GOOD)
+    assert (await LangChainRole(saying).ask(MESSAGES, Lesson)).reply is not None
+    assert len(saying.heard[1][-2].text) <= MOST_REPEATED
+
+
+async def test_thoughts_before_the_reply_are_kept() -> None:
+    assert (await LangChainRole(model(f"hm</think>{GOOD}")).ask(MESSAGES, Lesson)).thoughts == "hm"
 
 
 async def test_thoughts_and_tokens_are_kept() -> None:
@@ -167,6 +261,7 @@ async def test_errors_are_sorted_and_keep_no_secret(error: Exception, kind: type
     with pytest.raises(kind) as caught:
         await LangChainRole(model(error)).ask(MESSAGES, Lesson)
     assert "sk-secret" not in str(caught.value)
+    assert caught.value.__cause__ is not caught.value
 
 
 class LengthFinishReasonError(Exception):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gems.app.progress import ProgressView, image_label
 from gems.app.terminal import make_console, one_line, printable
-from gems.core.events import Event
+from gems.core.events import Estimate, Event
 from gems.core.state import Requirement, Verdict
 
 
@@ -34,9 +34,17 @@ DRAWN: Event = {
     "seed": 7,
     "action": "rewrite",
 }
+ESTIMATE = Estimate(images=5, calls=16, cost=0.12, max_cost=1.0)
 WARNINGS = ["x/SKILL.md:4: no name"]
 EVENTS: list[Event] = [
-    {"event": "started", "prompt": "two red dogs", "profile": "sketch", "seed": 7, "warnings": WARNINGS},
+    {
+        "event": "started",
+        "prompt": "two red dogs",
+        "profile": "sketch",
+        "seed": 7,
+        "estimate": ESTIMATE,
+        "warnings": WARNINGS,
+    },
     {"event": "plan", "skills": ["spatial-layout (SKILL.md)"], "prompts": ["two red dogs"]},
     {"event": "requirements", "requirements": QUESTIONS},
     {"event": "round", "round": 1},

@@ -73,6 +73,7 @@ async def test_the_object_of_a_finished_run(state: GemsState, artifacts: FileArt
         "images_sent": 7,
         "mllm_seconds": 41.2,
         "image_seconds": 9.31,
+        "cost": 0.0725,
         "seconds": 59.5,
     }
     json.dumps(run)

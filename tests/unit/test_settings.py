@@ -32,7 +32,7 @@ def test_mllm_and_images_lie_over_any_profile(tmp_path: Path) -> None:
     }
     settings = load_settings(tmp_path, env)
     profile = settings.resolve()
-    mllm, images = settings.endpoint(profile, "mllm"), settings.endpoint(profile, "images")
+    mllm, images = settings.chat(profile), settings.images(profile)
     assert (mllm.provider, mllm.model, mllm.base_url, mllm.api_key) == ("openai", "qwen", "http://localhost:1/v1", None)
     assert images.api_key is not None
     assert "sk-secret" not in repr(settings) + repr(images) + settings.model_dump_json()
@@ -45,13 +45,13 @@ def test_openais_key_goes_to_openai_alone(tmp_path: Path) -> None:
     env = {"OPENAI_API_KEY": "sk-real", "GEMS_MLLM": "openai:m", "GEMS_IMAGES": "openai:i"}
     elsewhere = {**env, "GEMS_MLLM_BASE_URL": "http://third.party/v1"}
     settings = load_settings(tmp_path, elsewhere)
-    assert settings.endpoint(settings.resolve(), "mllm").api_key is None
-    assert settings.endpoint(settings.resolve(), "images").api_key is not None
+    assert settings.chat(settings.resolve()).api_key is None
+    assert settings.images(settings.resolve()).api_key is not None
     (tmp_path / "gems.toml").write_text(
         '[profiles.x]\nmllm = "openai:m"\nimages = "openai:i"\napi_key_env = "MY_KEY"\n'
     )
     settings = load_settings(tmp_path, {**elsewhere, "MY_KEY": "sk-mine"})
-    key = settings.endpoint(settings.resolve("x"), "mllm").api_key
+    key = settings.chat(settings.resolve("x")).api_key
     assert key is not None
     assert key.get_secret_value() == "sk-mine"
 
@@ -77,11 +77,11 @@ def test_a_bad_file_is_named_with_its_place(tmp_path: Path, toml: str, words: st
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ({"GEMS_PROFILE": "nope"}, "unknown profile 'nope'; there are: openai, sketch"),
+        ({"GEMS_PROFILE": "nope"}, "unknown profile 'nope'; there are: openai, paper, sketch"),
         ({"GEMS_MLLM": "magic:8ball"}, "unknown mllm provider 'magic'"),
         ({"GEMS_IMAGES": "magic"}, "unknown images provider 'magic'"),
-        ({"GEMS_MLLM": "openai:gpt-5-mini"}, "needs a key: set GEMS_MLLM_API_KEY"),
-        ({"GEMS_IMAGES": "openai"}, "names no model"),
+        ({"GEMS_MLLM": "openai:gpt-5-mini"}, "needs a key: set OPENAI_API_KEY"),
+        ({"GEMS_IMAGES": "openai"}, "names no image model"),
         ({"GEMS_REPLAY": "nowhere"}, "no readable tape"),
     ],
 )

@@ -437,7 +437,7 @@ def test_the_word_lists_do_not_contradict_each_other() -> None:
 @pytest.mark.parametrize(
     ("prompt", "named"),
     [
-        ("a dragon over a castle", ["'dragon'", "'castle'", "GEMS_MLLM", "GEMS_IMAGES", "gems doctor"]),
+        ("a dragon over a castle", ["'dragon'", "'castle'", "gems init", "GEMS_MLLM", "GEMS_IMAGES", "gems doctor"]),
         ("something beautiful", ["nothing", "GEMS_IMAGES"]),
         ("", ["nothing"]),
         ("no cats", ["nothing"]),

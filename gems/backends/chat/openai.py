@@ -2,43 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Final
+import warnings
 
 import httpx
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
+from gems.backends.chat.book import ServerBook
+from gems.backends.chat.errors import HOSTED
 from gems.backends.chat.role import LangChainRole
+from gems.backends.chat.server import Server, Wishes
+from gems.backends.serving import Gate
 from gems.core.errors import GemsConfigError
 from gems.core.settings import Endpoint
 
-SECONDS: Final = 180.0
-"""Time limit of one call."""
 
-
-def make_openai_chat(endpoint: Endpoint) -> LangChainRole:
+def make_openai_chat(
+    endpoint: Endpoint,
+    gate: Gate,
+    book: ServerBook,
+    *,
+    logprobs: bool = False,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> LangChainRole:
     """The model at an endpoint. A server of one's own (a base URL) needs no key.
+
+    This loads langchain-openai and may block.
+
+    Args:
+        endpoint: The model.
+        gate: The way to its server.
+        book: What is known of servers.
+        logprobs: Whether log-probabilities are wanted, if they can be had.
+        transport: What carries requests; default: the network.
 
     Raises:
         GemsConfigError: the model's name or the key is missing.
     """
     if not endpoint.model:
-        raise GemsConfigError("GEMS_MLLM=openai names no model: write openai:MODEL, e.g. openai:gpt-5-mini")
+        raise GemsConfigError("openai names no model: write openai:MODEL, e.g. openai:gpt-5-mini")
     if endpoint.api_key is None and endpoint.base_url is None:
         raise GemsConfigError(
-            f"{endpoint.name} needs a key: set GEMS_MLLM_API_KEY, or GEMS_MLLM_BASE_URL for your own server"
+            f"{endpoint.name} needs a key: set {endpoint.key_name}, or a base URL for your own server; "
+            "`gems init` writes either"
         )
+
+    from gems.backends.chat.completions import Completions
+
+    chat = endpoint.chat
+    # Reading certificates takes a while, and must not hold up an event loop.
+    certificates = httpx.create_ssl_context()
+    unused = httpx.Client(verify=certificates)
 
     def make() -> BaseChatModel:
-        from langchain_openai import ChatOpenAI
-
-        return ChatOpenAI(
+        # A server that takes no schema is asked in another way; langchain-openai's advice on it would mislead.
+        warnings.filterwarnings("ignore", ".*OpenAI's structured output feature", UserWarning)
+        return Completions(
             model=endpoint.model,
-            base_url=endpoint.base_url,
+            # Named outright: langchain-openai would look for a URL in variables that are not ours.
+            base_url=endpoint.base_url or HOSTED,
             api_key=endpoint.api_key or SecretStr("none"),
-            timeout=SECONDS,
+            timeout=chat.seconds,
+            max_retries=0,
+            extra_body=chat.extra_body or None,
+            use_responses_api=False,
+            # The same question is asked twice on purpose; a cache of the host's would answer the second.
+            cache=False,
+            # Without this it warns of proxies, which these clients do heed.
+            http_socket_options=(),
+            http_client=unused,
             # langchain-openai shares its default client between models, and so between event loops.
-            http_async_client=httpx.AsyncClient(timeout=SECONDS),
+            http_async_client=httpx.AsyncClient(verify=certificates, timeout=chat.seconds, transport=transport),
         )
 
-    return LangChainRole(make, json_schema=True)
+    wishes = Wishes(chat.output, logprobs, chat.temperature, chat.max_tokens)
+    return LangChainRole(make, gate=gate, server=Server(wishes, endpoint, book))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -14,29 +14,72 @@ from gems.core.ports import R
 MOST_STARTS: Final = 50
 """Places where an object is looked for: a text of braces must not hold the loop up."""
 _TRAILING_COMMA: Final = re.compile(r",(\s*[}\]])")
+_THOUGHTS_END: Final = re.compile(r"(.*)</think(?:ing)?>", re.DOTALL)
+_THOUGHTS_START: Final = re.compile(r"\s*<think(?:ing)?>")
 
 
 class UnreadableReply(ValueError):
     """The text holds no JSON that fits the reply model; the message says what is wrong with it."""
 
 
-def parse_reply(text: str, reply_model: type[R]) -> R:
-    """The first JSON object in the text that fits the model.
+class Spoken(NamedTuple):
+    """A model's text, parted."""
 
-    Fences, thinking before a `</think>` (its beginning may be in the model's template), words around the object and
-    trailing commas are tolerated.
+    thoughts: str
+    reply: str
+
+
+def part(text: str) -> Spoken:
+    """What stands before the last `</think>` is thoughts: the opening tag may be in the model's template, unseen.
+
+    A text that opens with `<think>` and never closes it is thoughts altogether.
+    """
+    if ended := _THOUGHTS_END.match(text):
+        return Spoken(_THOUGHTS_START.sub("", ended[1], count=1).strip(), text[ended.end() :])
+    if started := _THOUGHTS_START.match(text):
+        return Spoken(text[started.end() :].strip(), "")
+    return Spoken("", text)
+
+
+def parse_reply(places: Sequence[str], reply_model: type[R]) -> R:
+    """The last JSON object that fits the model, in the first of the texts that holds any object.
+
+    The last, because a model that thinks aloud corrects itself. Fences, words around the object, trailing commas, and nulls
+    where a field may be left out are tolerated.
+
+    Args:
+        places: Texts in which the reply may stand, the likeliest first.
+        reply_model: What the object must fit.
 
     Raises:
         UnreadableReply: there is none.
     """
-    problem = "there is no JSON object in it"
-    for value in _objects(text.rpartition("</think>")[2]):
-        try:
-            return reply_model.model_validate(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            problem = f"{'.'.join(map(str, first['loc'])) or 'reply'}: {first['msg']}"
-    raise UnreadableReply(problem)
+    for text in places:
+        problem, reply = "", None
+        for value in _objects(text):
+            try:
+                reply = _validated(value, reply_model)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                problem = f"{'.'.join(map(str, first['loc'])) or 'reply'}: {first['msg']}"
+        if reply is not None:
+            return reply
+        if problem:
+            raise UnreadableReply(problem)
+    raise UnreadableReply("there is no JSON object in it")
+
+
+def _validated(value: dict[str, Any], reply_model: type[R]) -> R:
+    try:
+        return reply_model.model_validate(value)
+    except ValidationError:
+        return reply_model.model_validate(_without_nulls(value))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
@@ -52,9 +95,8 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
                 value, length = decoder.raw_decode(candidate)
             except (json.JSONDecodeError, RecursionError):
                 continue
-            if isinstance(value, dict):
-                yield value
-            if candidate == text[place:]:
-                end = place + length
+            yield value
+            # In the text itself, an object with trailing commas is at least as long as without them.
+            end = place + length
             break
         place = text.find("{", end)

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple
 from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from gems.backends.chat.abilities import Abilities, Output
+from gems.backends.chat.errors import explain, refusal_of
 from gems.backends.chat.parsing import UnreadableReply, parse_reply
-from gems.core.errors import GemsConfigError, ModelOutage
-from gems.core.ports import Answer, R
+from gems.backends.chat.reading import images_in, places_of, problem_of, thoughts_of, tokens_of
+from gems.backends.chat.schema import plain_schema
+from gems.backends.chat.server import IMAGE_TOKENS, Server, Wishes, tokens_in
+from gems.backends.serving import Gate
+from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
+from gems.core.ports import Answer, Problem, R
+from gems.core.settings import ChatOptions
+from gems.core.spending import Spend
 from gems.core.state import Usage, add_usage
 
 REPAIR: Final = (
     "Your reply could not be read: {problem}. Reply again with one JSON object that fits the schema, and nothing else."
 )
 SCHEMA: Final = "Reply with one JSON object that fits this JSON schema, and nothing else:\n{schema}"
+MOST_REPEATED: Final = 4000
+"""Characters of an unreadable reply that are shown again: the model should mend it, not read it all."""
+MOST_TOKENS: Final = ChatOptions().max_tokens
+"""What a reply may take where no limit is set."""
 
-_PROGRAMMING: Final = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
-_SECRET: Final = re.compile(r"\b(sk|key)-[\w-]+|Bearer\s+\S+", re.IGNORECASE)
 # The openai client raises these where others answer; they are answers all the same.
 _UNFINISHED: Final = {
     "LengthFinishReasonError": AIMessage("", response_metadata={"finish_reason": "length"}),
@@ -32,58 +41,156 @@ _UNFINISHED: Final = {
 }
 
 
+class _Question(NamedTuple):
+    """What is asked, and the form of its reply."""
+
+    messages: list[BaseMessage]
+    name: str
+    schema: Mapping[str, Any]
+
+
 class _Said(NamedTuple):
     message: AIMessage
+    abilities: Abilities
     usage: Usage
+
+
+class _Reading(NamedTuple, Generic[R]):
+    """An answer, and what is wrong with a reply that a repair may mend."""
+
+    answer: Answer[R]
+    unreadable: str
+
+
+class _Unsupported(GemsConfigError):
+    """The server does not take an option of the call; `instead` may do."""
+
+    def __init__(self, instead: Abilities) -> None:
+        super().__init__("the server does not take an option of the call")
+        self.instead = instead
 
 
 class LangChainRole:
     """A `ChatRole` over a `BaseChatModel`."""
 
-    def __init__(self, model: BaseChatModel | Callable[[], BaseChatModel], *, json_schema: bool = False) -> None:
+    def __init__(
+        self,
+        model: BaseChatModel | Callable[[], BaseChatModel],
+        *,
+        output: Output = "text",
+        gate: Gate | None = None,
+        server: Server | None = None,
+    ) -> None:
         """Wrap a model.
 
         Args:
             model: Any chat model of LangChain; for the critic it must read images. A function makes one for each event loop:
                 HTTP clients cannot be used from a second one.
-            json_schema: Whether the model takes OpenAI's `response_format` of type `json_schema`. Otherwise the schema is
-                written into the instructions, which every model understands.
+            output: How JSON is asked for, besides the schema in the instructions, which every model understands:
+                `json_schema` and `json_object` send OpenAI's `response_format`. A server has its own say.
+            gate: The way to the model; default: no repeats, and no waiting for a turn.
+            server: What is known of who answers; default: a caller's own model, which costs nothing.
         """
         self._model = model
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, BaseChatModel] = WeakKeyDictionary()
-        self._json_schema = json_schema
+        self._gate = gate or Gate("the chat model", concurrency=1000, seconds=600, retries=0, paid_retries=0)
+        self._server = server or Server(Wishes(output=output))
 
     async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
         """Answer with a validated reply; ask once more when the first cannot be read.
 
         Raises:
             ModelOutage: the model did not answer at all.
-            GemsConfigError: the key or the model's name was refused.
+            BudgetSpent: the trajectory's limits leave no room for the call.
+            GemsConfigError: the key, the model's name or the call was refused.
         """
-        schema = reply_model.model_json_schema()
-        options: dict[str, Any] = {}
-        if self._json_schema:
-            form = {"name": reply_model.__name__, "schema": schema}
-            options["response_format"] = {"type": "json_schema", "json_schema": form}
-            asked = list(messages)
-        else:
-            asked = [SystemMessage(SCHEMA.format(schema=json.dumps(schema))), *messages]
-            if isinstance(messages[0], SystemMessage):
-                asked = [SystemMessage(f"{messages[0].text}\n\n{asked[0].text}"), *messages[1:]]
-        first = await self._call(asked, options)
-        problem = _problem(first.message)
-        if problem:
-            return Answer(None, first.usage, _thoughts(first.message), problem)
-        try:
-            return Answer(parse_reply(first.message.text, reply_model), first.usage, _thoughts(first.message))
-        except UnreadableReply as error:
-            repair = HumanMessage(REPAIR.format(problem=error))
-        second = await self._call([*asked, first.message, repair], options)
-        usage = add_usage(first.usage, second.usage)
-        try:
-            return Answer(parse_reply(second.message.text, reply_model), usage, _thoughts(second.message))
-        except UnreadableReply:
-            return Answer(None, usage, _thoughts(second.message), _problem(second.message) or "unreadable")
+        schema = plain_schema(reply_model)
+        question = _Question(_instructed(messages, schema), reply_model.__name__, schema)
+        first = await self._call(question)
+        answer, unreadable = _read(first, reply_model)
+        last = first
+        if unreadable:
+            shown = next(place for place in places_of(first.message) if place.strip())[:MOST_REPEATED]
+            repair = [AIMessage(shown), HumanMessage(REPAIR.format(problem=unreadable))]
+            try:
+                last = await self._call(question._replace(messages=[*question.messages, *repair]))
+            except BudgetSpent:
+                return Answer(None, first.usage, answer.thoughts, "over budget")
+            except (ModelOutage, GemsConfigError):
+                # The first call was answered and paid for: what is known is that nobody could read it.
+                return answer
+            last = last._replace(usage=add_usage(first.usage, last.usage))
+            answer, _ = _read(last, reply_model)
+        if answer.problem in ("", "unreadable", "empty"):
+            await self._server.heard(last.abilities, readable=not answer.problem)
+        return answer
+
+    async def _call(self, question: _Question) -> _Said:
+        """One answer. An option that the server does not take is left out, and the question asked again at once."""
+        thought, tried = self._server.abilities, list[Abilities]()
+        abilities = thought
+        while True:
+            tried.append(abilities)
+            try:
+                said = await self._through_gate(question, abilities, tried)
+            except _Unsupported as error:
+                abilities = error.instead
+                continue
+            await self._server.learn(thought, abilities)
+            return said
+
+    async def _through_gate(self, question: _Question, abilities: Abilities, tried: Sequence[Abilities]) -> _Said:
+        server, images = self._server, images_in(question.messages)
+        options = server.options(abilities, question.name, question.schema)
+        asked = tokens_in("".join(message.text for message in question.messages) + json.dumps(options))
+        asked += images * IMAGE_TOKENS
+        worst = Spend(calls=1, cost=server.cost(asked, server.wishes.max_tokens or MOST_TOKENS))
+        attempts, seconds = 0, 0.0
+
+        async def attempt() -> AIMessage:
+            nonlocal attempts, seconds
+            started = time.monotonic()
+            attempts += 1
+            try:
+                return await self._model_here().ainvoke(list(question.messages), **options)
+            except Exception as error:
+                if answered := _answer_in(error):
+                    return answered
+                if instead := server.lesser(abilities, error, tried):
+                    raise _Unsupported(instead) from error
+                explained = explain(error, server.endpoint)
+                if isinstance(explained, ModelOutage) and explained.again == "free":
+                    attempts -= 1
+                if explained is error:
+                    raise
+                if explained is error:
+                    raise
+                # Without its cause: a server's own words may repeat the key, and tracebacks are logged.
+                raise explained from None
+            finally:
+                seconds += time.monotonic() - started
+
+        message = await self._gate.call(attempt, worst, lambda said: Spend(1, cost=self._cost(said, asked)))
+        told = message.usage_metadata
+        usage = Usage(
+            mllm_calls=attempts,
+            input_tokens=told["input_tokens"] if told else 0,
+            output_tokens=told["output_tokens"] if told else 0,
+            images_sent=images * attempts,
+            mllm_seconds=seconds,
+        )
+        if server.endpoint and server.endpoint.price:
+            usage["cost"] = self._cost(message, asked) + (attempts - 1) * worst.cost
+        return _Said(message, abilities, usage)
+
+    def _cost(self, message: AIMessage, asked: int) -> float:
+        """What the call cost by the server's count, or by an estimate where it does not count."""
+        told = message.usage_metadata
+        if told and told["total_tokens"]:
+            # Some servers count thoughts in the total alone.
+            written = max(told["output_tokens"], told["total_tokens"] - told["input_tokens"])
+            return self._server.cost(told["input_tokens"], written)
+        return self._server.cost(asked, tokens_in(message.text + thoughts_of(message)))
 
     def _model_here(self) -> BaseChatModel:
         if isinstance(self._model, BaseChatModel):
@@ -93,54 +200,34 @@ class LangChainRole:
             self._made[loop] = self._model()
         return self._made[loop]
 
-    async def _call(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> _Said:
-        started = time.monotonic()
-        try:
-            message = await self._model_here().ainvoke(list(messages), **options)
-        except Exception as error:
-            unfinished = _UNFINISHED.get(type(error).__name__)
-            if unfinished is None:
-                raise _explained(error) from error
-            message = unfinished
-        tokens = message.usage_metadata
-        usage = Usage(
-            mllm_calls=1,
-            input_tokens=tokens["input_tokens"] if tokens else 0,
-            output_tokens=tokens["output_tokens"] if tokens else 0,
-            images_sent=sum(_images_in(part) for part in messages),
-            mllm_seconds=time.monotonic() - started,
-        )
-        return _Said(message, usage)
+
+def _instructed(messages: Sequence[BaseMessage], schema: Mapping[str, Any]) -> list[BaseMessage]:
+    """The messages with the schema in their instructions.
+
+    Always, because servers that constrain decoding by a schema do not show it to the model, and some take it and then do
+    nothing.
+    """
+    told = SCHEMA.format(schema=json.dumps(schema))
+    if isinstance(messages[0], SystemMessage):
+        return [SystemMessage(f"{messages[0].text}\n\n{told}"), *messages[1:]]
+    return [SystemMessage(told), *messages]
 
 
-def _images_in(message: BaseMessage) -> int:
-    if isinstance(message.content, str):
-        return 0
-    return sum(isinstance(part, dict) and part.get("type") == "image_url" for part in message.content)
+def _read(said: _Said, reply_model: type[R]) -> _Reading[R]:
+    message = said.message
+    reply, unreadable = None, ""
+    try:
+        # Before anything else: a reply that was cut off behind its last brace is whole.
+        reply = parse_reply(places_of(message), reply_model)
+    except UnreadableReply as error:
+        unreadable = str(error)
+    problem: Problem = "" if reply is not None else problem_of(message) or "unreadable"
+    answer = Answer(reply, said.usage, thoughts_of(message), problem, tokens_of(message))
+    return _Reading(answer, unreadable if problem == "unreadable" else "")
 
 
-def _problem(message: AIMessage) -> Any:
-    """Why there is nothing to read, told apart: a refusal, a reply cut off at the token limit, an empty one."""
-    if message.additional_kwargs.get("refusal"):
-        return "refused"
-    if message.response_metadata.get("finish_reason") == "length":
-        return "cut off"
-    return "" if message.text.strip() else "empty"
-
-
-def _thoughts(message: AIMessage) -> str:
-    extra = message.additional_kwargs
-    return str(extra.get("reasoning_content") or extra.get("reasoning") or "")
-
-
-def _explained(error: Exception) -> Exception:
-    """An error of a client library as one of ours, by its status; a programming error stays what it is."""
-    status = getattr(error, "status_code", None)
-    if status in (401, 403, 404):
-        return GemsConfigError(f"the chat model refused the call ({status}): check its key, base URL and model name")
-    if status in (400, 413, 422):
-        said = _SECRET.sub("…", str(getattr(error, "message", error)))[:300]
-        return GemsConfigError(f"the chat model cannot take the call ({status}): {said}")
-    if status is None and isinstance(error, _PROGRAMMING):
-        return error
-    return ModelOutage(f"the chat model did not answer: {type(error).__name__}" + (f" {status}" if status else ""))
+def _answer_in(error: Exception) -> AIMessage | None:
+    """What was raised but is an answer all the same."""
+    if words := refusal_of(error):
+        return AIMessage("", additional_kwargs={"refusal": words})
+    return _UNFINISHED.get(type(error).__name__)

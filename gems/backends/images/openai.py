@@ -1,43 +1,79 @@
-"""Image models behind OpenAI's Images API: one generation a call."""
+"""Image models behind OpenAI's Images API: OpenAI's own, vLLM-Omni, SGLang, and what else speaks it."""
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
+import json
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 
 import httpx
 
-from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
+from gems.backends.images.answers import Answer, read_picture
+from gems.backends.images.connections import Connections
+from gems.backends.images.dialects import (
+    BY_SETTING,
+    GENERIC,
+    OPENAI,
+    Dialect,
+    complains_of,
+    fields_for,
+    picture_settings,
+    recognise,
+)
+from gems.backends.images.faults import Reply, clean, place, read_reply, sort_break, sort_reply
+from gems.backends.images.picture import MOST_BYTES
+from gems.backends.images.presets import Dimensions, family_of, length_warning
+from gems.core.errors import DrawingRefused, GemsConfigError, GemsError, ModelOutage
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
 from gems.core.settings import Endpoint
 
-SECONDS: Final = 300.0
-"""Time limit of one drawing."""
-RETRIES: Final = 1
-"""A drawing that timed out may have been paid for: it is repeated once at most."""
-HOSTED: Final = "https://api.openai.com"
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+
+HOSTED: Final = "https://api.openai.com/v1"
+PROBE_SECONDS: Final = 10.0
+"""Time limit of asking a server what it is."""
 
 
 class OpenAIImages:
-    """Draws with `POST /v1/images/generations`, at OpenAI or at a server that speaks the same protocol."""
+    """Draws with `POST images/generations`, edits with `POST images/edits`: one drawing a call, made once.
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    Neither `identity` nor `capabilities` asks the server: address, model and settings decide what a server's dialect
+    makes of a request, so both are right before the first drawing, and while the server is down.
+    """
+
+    def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """Take the endpoint. Nothing is called before the first drawing.
 
+        Args:
+            endpoint: Server, model, key and how to draw.
+            transport: What carries the requests, in place of the network.
+
         Raises:
-            GemsConfigError: the model's name or the key is missing.
+            GemsConfigError: the model's name or the key is missing, or the key cannot be sent.
         """
         if not endpoint.model:
-            raise GemsConfigError("GEMS_IMAGES=openai names no model: write openai:MODEL, e.g. openai:gpt-image-1-mini")
-        if endpoint.api_key is None and endpoint.base_url is None:
-            raise GemsConfigError(f"{endpoint.name} needs a key: set GEMS_IMAGES_API_KEY, or GEMS_IMAGES_BASE_URL")
+            raise GemsConfigError(f"{endpoint.provider!r} names no image model: write openai:MODEL")
+        key = endpoint.api_key.get_secret_value() if endpoint.api_key else ""
+        if not key and endpoint.base_url is None:
+            raise GemsConfigError(
+                f"{endpoint.name} needs a key: set {endpoint.key_name}, or a base URL for a server of your own"
+            )
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise GemsConfigError(f"{endpoint.key_name} holds characters that no key has: set it again")
         self._endpoint = endpoint
-        self.hosted = (endpoint.base_url or HOSTED).startswith(HOSTED)
-        # OpenAI takes no seed; servers of one's own do.
-        self.capabilities = Capabilities(seeds=not self.hosted)
+        self._base_url = (endpoint.base_url or HOSTED).rstrip("/")
+        self._key = key
+        self._family = family_of(endpoint.model)
+        self._connections = Connections(endpoint.drawing.seconds, transport)
+        self._dialect = self._dialect_unasked()
+        self._plain = False
+        """The server refuses fields that were only presumed."""
+        self._edits_missing = False
+        """The server has no images/edits."""
 
     @property
     def name(self) -> str:
@@ -46,71 +82,192 @@ class OpenAIImages:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Model and server."""
-        return {"model": self.name, "server": _place(self._endpoint.base_url or HOSTED)}
+        """Model, server, and every setting that is sent. Of fields of the server's own only a digest: any may be secret."""
+        options = self._endpoint.drawing
+        own = json.dumps(options.extra_body, sort_keys=True, ensure_ascii=False)
+        return {
+            "model": self.name,
+            "server": place(self._base_url),
+            "dialect": options.server,
+            **picture_settings(options, self._family),
+            **({"extra_body": hashlib.sha256(own.encode()).hexdigest()} if options.extra_body else {}),
+        }
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """By the settings, else by the model's name, and by what the server has refused so far."""
+        options, family = self._endpoint.drawing, self._family
+        known = family.inputs if family else 0
+        edit = (bool(known) if options.edit is None else options.edit) and not self._edits_missing
+        return Capabilities(
+            edit=edit,
+            references=max(known, 1) if edit else 0,
+            seeds=(self._dialect or GENERIC).seeds and not self._plain,
+            notes=options.notes or (family.notes if family else ""),
+        )
 
     def check(self, prompt: str, width: int, height: int) -> list[str]:
-        """Any prompt; servers judge sizes themselves."""
-        del prompt, width, height
-        return []
+        """Refuse sizes that the model cannot draw; warn of a prompt that is too long. Unknown models can draw any.
+
+        Raises:
+            GemsConfigError: the size is none of the model's.
+        """
+        family, size = self._family, Dimensions(width, height)
+        if family is None:
+            return []
+        if not family.sizes.allows(size):
+            nearest = ", ".join(map(str, family.sizes.nearest(size)))
+            raise GemsConfigError(f"{self.name} cannot draw {size}; it can draw {nearest}")
+        warning = length_warning(prompt, family)
+        return [warning] if warning else []
 
     async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
-        """Draw one image.
+        """Draw one image, or edit `source`. References beyond what the model takes are left out, the last first.
 
         Raises:
             ModelOutage: no answer, a server error, or an answer without an image.
-            DrawingRefused: the server's moderation blocked the prompt.
-            GemsConfigError: the key, the model or the size was refused.
+            DrawingRefused: the server's moderation blocked the prompt, or the server cannot edit.
+            GemsConfigError: the key, the model or a field was refused.
         """
         del progress
+        if self._edits_missing and _inputs(request):
+            raise self._no_edits()
+        started = time.monotonic()
+        dialect = self._dialect or await self._ask_dialect()
+        fields = fields_for(dialect, self._endpoint.drawing, self._family, request.seed)
+        plain = self._plain  # a drawing beside this one may learn it meanwhile
+        answer = await self._post(request, fields.asked if plain else fields.presumed | fields.asked)
+        if isinstance(answer, Reply) and dialect is GENERIC and not plain and complains_of(answer, fields):
+            # Nothing was drawn for the first request, so this is still one drawing.
+            self._plain = True
+            answer = await self._post(request, fields.asked)
+        if isinstance(answer, Reply):
+            raise self._explained(answer, request)
+        picture = await read_picture(self._endpoint, answer, self._fetch)
+        return Drawing(picture.content, time.monotonic() - started, picture.cost)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._connections.aclose()
+
+    def _dialect_unasked(self) -> Dialect | None:
+        """The dialect, where it need not be asked for."""
+        setting = self._endpoint.drawing.server
+        if setting != "auto":
+            return BY_SETTING[setting]
+        host = urlsplit(self._base_url).hostname or ""
+        # GPT image models are OpenAI's, whoever passes the requests on.
+        of_openai = self._family is not None and self._family.name.startswith("gpt-image")
+        return OPENAI if of_openai or host == "api.openai.com" or host.endswith(".api.openai.com") else None
+
+    async def _ask_dialect(self) -> Dialect:
+        """Ask the server what it is. Only what a server that is up has answered is remembered."""
+        try:
+            reply = await self._connections.here().get(
+                f"{self._base_url}/models", headers=self._authorization(), timeout=PROBE_SECONDS
+            )
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return GENERIC  # the drawing itself will tell what is wrong
+        if reply.status_code >= 500 or reply.status_code == 429:
+            return GENERIC
+        try:
+            self._dialect = recognise(reply.json())
+        except (ValueError, RecursionError):
+            self._dialect = GENERIC
+        return self._dialect
+
+    async def _post(self, request: DrawRequest, fields: Mapping[str, Any]) -> Answer | Reply:
+        """Make the one request."""
         import openai
 
-        started = time.monotonic()
-        key = self._endpoint.api_key.get_secret_value() if self._endpoint.api_key else "none"
-        extra: dict[str, Any] = {} if self.hosted else {"seed": request.seed, "response_format": "b64_json"}
-        async with openai.AsyncOpenAI(
-            api_key=key, base_url=self._endpoint.base_url, timeout=SECONDS, max_retries=RETRIES
-        ) as client:
-            try:
-                answer = await client.images.generate(
-                    model=self._endpoint.model,
-                    prompt=request.prompt,
-                    size=f"{request.width}x{request.height}",
-                    n=1,
-                    extra_body=extra,
+        client = self._client()
+        common: dict[str, Any] = {
+            "model": self._endpoint.model,
+            "prompt": request.prompt,
+            "size": f"{request.width}x{request.height}",
+            "n": 1,
+        }
+        inputs = _inputs(request)[: max(1, self._family.inputs if self._family else 0)]
+        try:
+            if inputs:
+                files = [(f"image-{number}.png", content, "image/png") for number, content in enumerate(inputs, 1)]
+                raw = await client.images.with_raw_response.edit(
+                    **common, image=files[0] if len(files) == 1 else files, extra_body=_as_form(fields)
                 )
-            except openai.APIStatusError as error:
-                raise _explained(error) from error
-            except openai.OpenAIError as error:
-                raise ModelOutage(f"{self.name} did not answer: {type(error).__name__}") from error
-        return Drawing(_content(answer, self.name), time.monotonic() - started)
+            else:
+                raw = await client.images.with_raw_response.generate(**common, extra_body=dict(fields))
+        except openai.APIStatusError as error:
+            return _reply(error)
+        except openai.APIConnectionError as error:
+            raise sort_break(self._endpoint, error.__cause__ or error) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise sort_break(self._endpoint, error) from None
+        return Answer(raw.headers.get("content-type", "").partition(";")[0].strip().lower(), raw.content)
+
+    async def _fetch(self, url: str) -> bytes:
+        """The picture at an address of the same server. No other is asked: an answer must not choose whom we call."""
+        try:
+            target = httpx.URL(self._base_url + "/").join(url)
+        except httpx.InvalidURL:
+            raise ModelOutage(f"{self.name} answered with an address that is none", again="paid") from None
+        if _origin(target) != _origin(httpx.URL(self._base_url)):
+            raise ModelOutage(
+                f"{self.name} answered with a picture on another server, {clean(target.host, self._endpoint)}, which is "
+                f"not asked: have it answer b64_json"
+            )
+        content = bytearray()
+        try:
+            async with self._connections.here().stream("GET", target, headers=self._authorization()) as reply:
+                if reply.status_code != 200:
+                    raise ModelOutage(f"{self.name} does not hand out its picture ({reply.status_code})", again="paid")
+                async for chunk in reply.aiter_bytes():
+                    content += chunk
+                    if len(content) > MOST_BYTES:
+                        raise ModelOutage(f"{self.name} hands out more than {MOST_BYTES} bytes", again="paid")
+        except httpx.HTTPError as error:
+            raise ModelOutage(
+                f"{self.name} did not hand out its picture: {type(error).__name__}", again="paid"
+            ) from None
+        return bytes(content)
+
+    def _client(self) -> AsyncOpenAI:
+        import openai
+
+        return openai.AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url=self._base_url,
+            max_retries=0,
+            # Newer ones name a fork of httpx in the signature, and take either.
+            http_client=cast("Any", self._connections.here()),
+        )
+
+    def _authorization(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._key}"} if self._key else {}
+
+    def _explained(self, reply: Reply, request: DrawRequest) -> GemsError:
+        of_model = "model" in f"{reply.code} {reply.words}".lower()
+        if _inputs(request) and (reply.status in (405, 501) or (reply.status == 404 and not of_model)):
+            self._edits_missing = True
+            return self._no_edits()
+        return sort_reply(self._endpoint, reply)
+
+    def _no_edits(self) -> DrawingRefused:
+        return DrawingRefused(f"{self.name} at {place(self._base_url)} cannot edit images or follow references")
 
 
-def _explained(error: Any) -> Exception:
-    code = getattr(error, "code", None) or ""
-    if "moderation" in code or "content_policy" in code:
-        return DrawingRefused(f"the image server refused the prompt: {code}")
-    if error.status_code in (408, 409, 429) or error.status_code >= 500:
-        return ModelOutage(f"the image server did not answer: status {error.status_code}")
-    return GemsConfigError(
-        f"the image server refused the call ({error.status_code} {code}): check key, model, size and URL"
-    )
+def _inputs(request: DrawRequest) -> list[bytes]:
+    """The images a drawing starts from: the one that is edited first."""
+    return [*([] if request.source is None else [request.source]), *request.references]
 
 
-def _content(answer: Any, name: str) -> bytes:
-    """The picture's bytes; servers also answer 200 with a page, or with no image at all."""
-    entries = getattr(answer, "data", None)
-    encoded = getattr(entries[0], "b64_json", None) if entries else None
-    try:
-        content = base64.b64decode(encoded or "", validate=True)
-    except binascii.Error:
-        content = b""
-    if not content:
-        raise ModelOutage(f"{name} answered without an image")
-    return content
+def _reply(error: APIStatusError) -> Reply:
+    return read_reply(error.status_code, error.response.text, error.response.headers)
 
 
-def _place(url: str) -> str:
-    """A server's address without what may be a secret."""
-    parts = httpx.URL(url)
-    return f"{parts.scheme}://{parts.host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+def _as_form(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a form are flat: vLLM-Omni and SGLang take what is nested as JSON."""
+    return {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in fields.items()}
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port

@@ -11,8 +11,8 @@ from gems.backends.sketch.vocabulary import LETTERS, MAX_LETTERS, MAX_OBJECTS, O
 from gems.core.errors import OutOfVocabulary
 
 REMEDY: Final = (
-    "For anything else set two real models, GEMS_MLLM and GEMS_IMAGES, each as `provider:model`; "
-    "`gems doctor` checks them."
+    "For anything else use real models: `gems init` finds what this machine has and sets them up, or set GEMS_MLLM and "
+    "GEMS_IMAGES, each as `provider:model`; `gems doctor` checks them."
 )
 _SHOWN: Final = 12
 """Words named in a message."""

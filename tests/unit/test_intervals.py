@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gems.evals.intervals import share
+from gems.core.intervals import share
 
 
 @pytest.mark.parametrize(

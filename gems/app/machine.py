@@ -1,0 +1,266 @@
+"""What this machine has: a GPU, packages, servers that answer, and keys (only whether they are set)."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import httpx
+from dotenv import dotenv_values
+
+from gems.app.local_servers import COMFYUI, OLLAMA, OPENAI_LIKE
+from gems.core.errors import GemsConfigError
+
+SECONDS: Final = 0.5
+"""Time limit of a look at a server: on this machine it answers at once, or there is none."""
+GPU_SECONDS: Final = 5.0
+"""Time limit of nvidia-smi, which is slow when the driver sleeps."""
+KEYS: Final = ("OPENAI_API_KEY", "OPENROUTER_API_KEY")
+PACKAGES: Final = ("torch", "diffusers")
+OVERRIDING: Final = frozenset(
+    {"GEMS_PROFILE", "GEMS_MLLM", "GEMS_IMAGES", "GEMS_MLLM_BASE_URL", "GEMS_IMAGES_BASE_URL"}
+)
+"""Variables that win over what `gems.toml` says of models."""
+
+_MOST_MODELS: Final = 50
+_MODEL_NAME: Final = re.compile(r"[\w./:@+ -]{1,200}", re.ASCII)
+"""What a model may be called: a name goes into a file and onto the terminal."""
+_DRAWS: Final = re.compile(
+    r"z-image|qwen-image|flux|stable-diffusion|(^|[/_-])sdxl?([._-]|$)|sd3|hunyuan-?image|hidream|gpt-image|dall-e|pixart|sana",
+    re.IGNORECASE,
+)
+_SEES: Final = re.compile(
+    r"([^a-z]|\d)vl([^a-z]|$)|vision|llava|pixtral|internvl|minicpm-v|gemma-?3(?!n?[:-](270m|1b))|gemma-?4|qwen-?3\.[5-9]|"
+    r"molmo|moondream|kimi-k2\.5|glm-4\.[156]v|mistral-small-?3\.[12]|llama-?4|ovis|step3",
+    re.IGNORECASE,
+)
+_NO_CHAT: Final = re.compile(r"embed|rerank|bge-|whisper|tts", re.IGNORECASE)
+
+
+_OPENAI_LIKE_URLS: Final[Mapping[str, str]] = {
+    server.name: f"http://127.0.0.1:{server.port}/v1" for server in OPENAI_LIKE
+}
+
+
+class Addresses(NamedTuple):
+    """Where servers are looked for. Tests give their own."""
+
+    ollama: str = f"http://127.0.0.1:{OLLAMA.port}"
+    openai_like: Mapping[str, str] = _OPENAI_LIKE_URLS
+    """By name."""
+    comfyui: str = f"http://127.0.0.1:{COMFYUI.port}"
+
+
+class FoundModel(NamedTuple):
+    """A model of a server."""
+
+    name: str
+    sees: bool | None
+    """Whether it reads pictures; None where nothing tells."""
+    draws: bool = False
+
+
+class FoundServer(NamedTuple):
+    """A server that answered. `base_url` is the one for `gems.toml`."""
+
+    name: str
+    base_url: str
+    models: tuple[FoundModel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was found."""
+
+    gpu: str = ""
+    """In words; empty when there is none."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions by name."""
+    servers: Sequence[FoundServer] = ()
+    comfyui: str | None = None
+    """Where ComfyUI answered."""
+    workflows: Sequence[str] = ()
+    """API-format workflows of ComfyUI in the folder."""
+    keys: frozenset[str] = frozenset()
+    """Names of the variables that are set."""
+    overriding: Sequence[str] = ()
+    """Variables of GEMS in the environment, which win over `gems.toml`."""
+
+
+async def look_around(
+    folder: Path,
+    addresses: Addresses | None = None,
+    environ: Mapping[str, str] | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Machine:
+    """Look at everything at the same time.
+
+    Args:
+        folder: Where `.env` and workflows are looked for.
+        addresses: Where servers are looked for; default: their usual ports on this machine.
+        environ: The environment; default `os.environ`.
+        transport: How HTTP requests travel; default: by the network, never through a proxy.
+
+    Raises:
+        GemsConfigError: `.env` cannot be read.
+    """
+    where = addresses or Addresses()
+    names = _set_names(folder, os.environ if environ is None else environ)
+    transport = transport or httpx.AsyncHTTPTransport(trust_env=False)
+    async with httpx.AsyncClient(timeout=SECONDS, transport=transport, trust_env=False) as client:
+        gpu, comfyui, servers = await asyncio.gather(
+            asyncio.to_thread(find_gpu), _answers(client, f"{where.comfyui}/system_stats"), _servers(client, where)
+        )
+    return Machine(
+        gpu=gpu,
+        packages=find_packages(),
+        servers=servers,
+        comfyui=where.comfyui if comfyui else None,
+        workflows=find_workflows(folder),
+        keys=frozenset(names & set(KEYS)),
+        overriding=sorted(names & OVERRIDING),
+    )
+
+
+def _set_names(folder: Path, environ: Mapping[str, str]) -> set[str]:
+    path = folder / ".env"
+    try:
+        both = {**(dotenv_values(path) if path.is_file() else {}), **environ}
+    except (OSError, UnicodeDecodeError) as error:
+        raise GemsConfigError(f"{path}: cannot be read: {error}") from error
+    return {name for name, value in both.items() if value}
+
+
+def find_gpu(program: str = "nvidia-smi") -> str:
+    """The GPUs in words, as the driver or the processor says; torch is not asked, since loading it takes seconds."""
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return "Apple silicon"
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        ran = subprocess.run(query, capture_output=True, text=True, timeout=GPU_SECONDS, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+    return ", ".join(filter(None, map(_gpu, ran.stdout.splitlines())))
+
+
+def _gpu(line: str) -> str:
+    name, _, megabytes = (part.strip() for part in line.partition(","))
+    return f"{name}, {int(megabytes) / 1024:.0f} GiB" if megabytes.isdecimal() else name
+
+
+def find_packages() -> dict[str, str]:
+    """Versions of the packages that draw on this machine; torch's says whether it is built for a GPU."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "torch" in found:
+        found["torch"] = _with_build(found["torch"])
+    return found
+
+
+def _with_build(version: str) -> str:
+    """`2.9.0+cu128` is built for CUDA; a version without such an end may be either."""
+    _, _, build = version.partition("+")
+    kinds = {"cu": "CUDA build", "cpu": "CPU build", "rocm": "ROCm build", "xpu": "Intel GPU build"}
+    kind = next((word for start, word in kinds.items() if build.startswith(start)), "")
+    return f"{version} ({kind})" if kind else version
+
+
+def find_workflows(folder: Path) -> list[str]:
+    """JSON files of the folder that hold a workflow of ComfyUI in its API format."""
+    return [path.name for path in sorted(folder.glob("*.json"))[:_MOST_MODELS] if _is_workflow(path)]
+
+
+def _is_workflow(path: Path) -> bool:
+    try:
+        nodes = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < 2**22 else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return (
+        isinstance(nodes, dict)
+        and bool(nodes)
+        and all(isinstance(node, dict) and "class_type" in node for node in nodes.values())
+    )
+
+
+# Servers
+
+
+async def _json(client: httpx.AsyncClient, method: str, url: str, body: object = None) -> Any:
+    """The JSON object that a server answers; empty where there is none."""
+    try:
+        async with asyncio.timeout(2 * SECONDS):
+            reply = await client.request(method, url, json=body)
+        value = reply.json() if reply.is_success else {}
+    except (httpx.HTTPError, OSError, ValueError, RecursionError):  # TimeoutError is an OSError
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+async def _servers(client: httpx.AsyncClient, where: Addresses) -> list[FoundServer]:
+    found = await asyncio.gather(
+        _ollama(client, where.ollama), *(_openai_like(client, name, url) for name, url in where.openai_like.items())
+    )
+    return [server for server in found if server is not None]
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    return bool(await _json(client, "GET", url))
+
+
+def _listed(entries: object, key: str) -> list[str]:
+    names = [entry.get(key) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [name for name in names if isinstance(name, str) and _MODEL_NAME.fullmatch(name)][:_MOST_MODELS]
+
+
+async def _ollama(client: httpx.AsyncClient, url: str) -> FoundServer | None:
+    reply = await _json(client, "GET", f"{url}/api/tags")
+    if "models" not in reply:
+        return None
+    names = [name for name in _listed(reply["models"], "name") if not _NO_CHAT.search(name)]
+    shown = await asyncio.gather(*(_json(client, "POST", f"{url}/api/show", {"model": name}) for name in names))
+    models = [FoundModel(name, _ollama_sees(name, card)) for name, card in zip(names, shown, strict=True)]
+    return FoundServer(OLLAMA.name, f"{url}/v1", tuple(models))
+
+
+def _ollama_sees(name: str, card: Mapping[str, Any]) -> bool:
+    able = card.get("capabilities")
+    return "vision" in able if isinstance(able, list) else bool(_SEES.search(name))
+
+
+async def _openai_like(client: httpx.AsyncClient, name: str, url: str) -> FoundServer | None:
+    reply = await _json(client, "GET", f"{url}/models")
+    if "data" not in reply:
+        return None
+    names = [it for it in _listed(reply["data"], "id") if not _NO_CHAT.search(it)]
+    return FoundServer(name, url, tuple(_told(names, _multimodal(reply))))
+
+
+def _multimodal(reply: Mapping[str, Any]) -> set[str]:
+    """llama.cpp says of its models whether they see."""
+    entries = reply.get("models")
+    found = entries if isinstance(entries, list) else []
+    return {
+        str(entry.get("name"))
+        for entry in found
+        if isinstance(entry, dict) and "multimodal" in (entry.get("capabilities") or [])
+    }
+
+
+def _told(names: Iterable[str], multimodal: set[str]) -> Iterable[FoundModel]:
+    for name in names:
+        draws = bool(_DRAWS.search(name))
+        sees = True if name in multimodal or _SEES.search(name) else None
+        yield FoundModel(name, False if draws else sees, draws)

@@ -1,0 +1,76 @@
+"""The way to any image generator: in turn, within the trajectory's limits, in time, and again where that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gems.backends.serving import Gate
+from gems.core.ports import Capabilities, Drawing, DrawRequest, ImageGenerator, Progress
+from gems.core.settings import DrawingOptions
+from gems.core.spending import Spend
+
+
+class GuardedImages:
+    """An image generator behind a gate. Steps may be reported again when a drawing is repeated."""
+
+    def __init__(self, inner: ImageGenerator, gate: Gate, image_price: float) -> None:
+        """Take who draws.
+
+        Args:
+            inner: Makes one attempt a call.
+            gate: Its turns, time limit and repeats.
+            image_price: What one drawing costs at most, in US dollars.
+        """
+        self._inner = inner
+        self._gate = gate
+        self._image_price = image_price
+
+    @property
+    def name(self) -> str:
+        """The inner generator's."""
+        return self._inner.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The inner generator's."""
+        return self._inner.identity
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The inner generator's."""
+        return self._inner.capabilities
+
+    def check(self, prompt: str, width: int, height: int) -> list[str]:
+        """The inner generator's.
+
+        Raises:
+            GemsConfigError: the size or the prompt is outside what the model can do.
+        """
+        return self._inner.check(prompt, width, height)
+
+    async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
+        """Draw, once it is this drawing's turn.
+
+        Raises:
+            ModelOutage: no attempt was answered.
+            DrawingRefused: the model will not draw this prompt.
+            BudgetSpent: the trajectory's limits leave no room for the drawing.
+            GemsConfigError: the key, the model or a setting was refused.
+        """
+        return await self._gate.call(
+            lambda: self._inner.generate(request, progress),
+            worst=Spend(images=1, cost=self._image_price),
+            paid=lambda drawing: Spend(images=1, cost=drawing.cost),
+        )
+
+
+def image_gate(options: DrawingOptions) -> Gate:
+    """The gate of an image server. What may have been drawn, and charged, is repeated once at most."""
+    return Gate(
+        "the image server",
+        concurrency=options.concurrency,
+        seconds=options.seconds,
+        retries=options.retries,
+        paid_retries=min(1, options.retries),
+    )

@@ -1,0 +1,42 @@
+"""Servers on this machine that imitate real model servers, clean or dirty, and remember what they were asked."""
+
+from gems.evals.loopback.brains import Brain, brain_of, never, seeing, truth
+from gems.evals.loopback.chat import ChatServer
+from gems.evals.loopback.chat_faults import CHAT_FAULTS, HARMLESS, SPOIL
+from gems.evals.loopback.chat_flavours import CHAT_FLAVOURS, ChatFlavour
+from gems.evals.loopback.faults import FREE, TRANSPORT, Plan, always, clean, exactly, seeded
+from gems.evals.loopback.image_flavours import IMAGE_FLAVOURS, ImageFlavour
+from gems.evals.loopback.images import IMAGE_FAULTS, MARKER, ImageServer
+from gems.evals.loopback.log import Entry, Log
+from gems.evals.loopback.process import LoopbackProcess
+from gems.evals.loopback.server import Loopback
+
+__all__ = [
+    "CHAT_FAULTS",
+    "CHAT_FLAVOURS",
+    "FREE",
+    "HARMLESS",
+    "IMAGE_FAULTS",
+    "IMAGE_FLAVOURS",
+    "MARKER",
+    "SPOIL",
+    "TRANSPORT",
+    "Brain",
+    "ChatFlavour",
+    "ChatServer",
+    "Entry",
+    "ImageFlavour",
+    "ImageServer",
+    "Log",
+    "Loopback",
+    "LoopbackProcess",
+    "Plan",
+    "always",
+    "brain_of",
+    "clean",
+    "exactly",
+    "never",
+    "seeded",
+    "seeing",
+    "truth",
+]

@@ -1,0 +1,66 @@
+"""Pictures that a person brings along: checked, turned upright, and freed of what they carry besides the picture."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageOps
+
+from gems.core.errors import GemsConfigError
+from gems.core.ports import ArtifactStore
+
+MOST_BYTES: Final = 30 * 2**20
+MOST_PIXELS: Final = 40_000_000
+MOST_SIDE: Final = 2048
+"""Pixels of the longest side that is kept; image models see no more."""
+
+
+def read_reference(path: Path) -> bytes:
+    """The file as a reference image.
+
+    Raises:
+        GemsConfigError: it cannot be read, is no picture, or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise GemsConfigError(f"cannot read the reference image {path}: {error.strerror or error}") from error
+    return as_reference(content, str(path))
+
+
+def as_reference(content: bytes, name: str) -> bytes:
+    """The picture as an upright PNG in RGB of at most 2048 pixels a side, without its metadata: photos carry places.
+
+    Raises:
+        GemsConfigError: the bytes are no picture, or too many.
+    """
+    if len(content) > MOST_BYTES:
+        raise GemsConfigError(f"the reference image {name} is larger than {MOST_BYTES // 2**20} MiB: scale it down")
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise GemsConfigError(
+                    f"the reference image {name} has {image.width}x{image.height} pixels; the limit is "
+                    f"{MOST_PIXELS // 10**6} million: scale it down"
+                )
+            picture = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise GemsConfigError(f"the reference image {name} is no picture that can be read: {error}") from error
+    picture.thumbnail((MOST_SIDE, MOST_SIDE))
+    buffer = io.BytesIO()
+    # A new image has no metadata to save.
+    Image.frombytes("RGB", picture.size, picture.tobytes()).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+async def keep_reference(artifacts: ArtifactStore, path: Path) -> str:
+    """Store a file as a reference image, and answer its artifact id.
+
+    Raises:
+        GemsConfigError: it is no picture, or cannot be stored.
+    """
+    return await artifacts.put(await asyncio.to_thread(read_reference, path))

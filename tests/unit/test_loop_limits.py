@@ -1,0 +1,154 @@
+"""Limits are hard in the whole loop: no call is made whose worst case lies beyond one, and the best picture stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.memory import InMemorySaver
+
+from gems.backends.chat.rehearsal import rehearse
+from gems.backends.chat.role import LangChainRole
+from gems.backends.chat.scripted import ScriptedRole
+from gems.backends.chat.server import Server, Wishes
+from gems.backends.images.scripted import ScriptedImages
+from gems.core.errors import GemsConfigError
+from gems.core.ports import Answer, Drawing, DrawRequest, Prices, Progress, R
+from gems.core.settings import Endpoint, Price, Profile, Settings
+from gems.core.state import GemsState, Options
+from gems.graph import GemsGraph, OwnServices, build_graph
+from gems.nodes.estimate import INPUT_TOKENS, OUTPUT_TOKENS, estimate
+
+THREAD: Any = {"configurable": {"thread_id": "t"}}
+
+
+class CountingRole:
+    """A role that notes how many calls were made, and how many at the same time."""
+
+    def __init__(self, inner: ScriptedRole) -> None:
+        self._inner = inner
+        self.calls = 0
+
+    async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
+        self.calls += 1
+        await asyncio.sleep(0)
+        return await self._inner.ask(messages, reply_model)
+
+
+class SlowImages(ScriptedImages):
+    """Takes its time, so that candidates are drawn at the same time."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
+        await asyncio.sleep(self._seconds)
+        return await super().generate(request, progress)
+
+
+def make(settings: Settings, chat: CountingRole, images: ScriptedImages) -> GemsGraph:
+    return build_graph(OwnServices(settings, chat=chat, images=images), checkpointer=InMemorySaver())
+
+
+async def run(graph: GemsGraph, prompt: str = "two red dogs", **context: Any) -> GemsState:
+    given = {"size": "64x64", "seed": 7, **context} if prompt else context
+    await graph.ainvoke({"prompt": prompt}, THREAD, context=given)  # type: ignore[call-overload]
+    return (await graph.aget_state(THREAD)).values  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("most", range(1, 17))
+async def test_calls_never_pass_their_limit_wherever_it_falls(settings: Settings, most: int) -> None:
+    chat, images = CountingRole(rehearse(["+--", "++-"])), ScriptedImages()
+    state = await run(make(settings, chat, images), max_calls=most, candidates=2, max_rounds=4)
+    assert chat.calls <= most
+    assert state["stop_reason"] == "budget"
+    assert state["best"] is not None
+    assert state["usage"]["mllm_calls"] == chat.calls
+
+
+@pytest.mark.parametrize("most", range(1, 8))
+async def test_parallel_candidates_never_pass_the_limit_of_images(settings: Settings, most: int) -> None:
+    images = SlowImages()
+    state = await run(make(settings, CountingRole(rehearse(["+--"])), images), max_images=most, candidates=4)
+    assert len(images.history) == most == state["usage"]["images"]
+    assert state["stop_reason"] == "budget"
+
+
+async def test_time_is_up_in_the_middle_of_a_drawing_and_the_best_picture_stays(settings: Settings) -> None:
+    images = SlowImages()
+    graph = make(settings, CountingRole(rehearse(["++-"])), images)
+    images._seconds = 0.0
+    state = await run(graph, max_rounds=1)
+    images._seconds = 60.0
+    state = await run(graph, prompt="", max_rounds=3, max_seconds=1.0)
+    assert (state["stop_reason"], state["best"]) == ("budget", "1.1")
+    assert state["attempts"][1]["failure"] == "budget"
+    assert "max_seconds was over" in state["attempts"][1]["error"]
+    assert state["result"]["seconds"] < 5
+
+
+async def test_with_no_time_at_all_nothing_is_asked_or_drawn(settings: Settings) -> None:
+    chat, images = CountingRole(rehearse(["+++"])), ScriptedImages()
+    state = await run(make(settings, chat, images), max_seconds=1e-6)
+    assert (chat.calls, images.history) == (0, [])
+    assert (state["status"], state["stop_reason"]) == ("failed", "budget")
+
+
+async def test_a_raised_limit_goes_on_with_what_was_not_drawn(settings: Settings) -> None:
+    chat, images = CountingRole(rehearse(["+--", "+++"])), ScriptedImages()
+    graph = make(settings, chat, images)
+    assert (await run(graph, max_seconds=1e-6))["stop_reason"] == "budget"
+    state = await run(graph, prompt="", max_seconds=60.0)
+    assert state["stop_reason"] == "satisfied"
+    assert len(images.history) == state["usage"]["images"]
+
+
+async def test_money_is_reserved_before_a_call_is_made(settings: Settings) -> None:
+    """A chat model with a price: its worst case, all the tokens a reply may have, must fit."""
+    asked: list[int] = []
+
+    class Model(FakeListChatModel):
+        async def _acall(self, *args: Any, **kwargs: Any) -> str:
+            asked.append(1)
+            return await super()._acall(*args, **kwargs)
+
+    endpoint = Endpoint(provider="openai", model="m", price=Price(input=1.0, output=10.0))
+    server = Server(Wishes(max_tokens=10_000), endpoint)
+    role = LangChainRole(Model(responses=['{"skills": []}']), server=server)
+    graph = build_graph(OwnServices(settings, chat=role, images=ScriptedImages()), checkpointer=InMemorySaver())
+    state = await run(graph, max_cost=0.09, max_rounds=1)
+    assert asked == []
+    assert (state["stop_reason"], state["usage"].get("mllm_calls", 0)) == ("budget", 0)
+    assert "over budget" in " ".join(state["warnings"])
+
+
+async def test_a_limit_of_money_needs_prices(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path,
+        profiles={"paid": Profile(mllm="openai:unheard-of", images="sketch", api_key_env="KEY")},
+        secrets={"KEY": "sk-secret"},  # type: ignore[dict-item]
+    )
+    graph = build_graph(OwnServices(settings, images=ScriptedImages()), checkpointer=InMemorySaver())
+    with pytest.raises(GemsConfigError, match=r'max_cost 1 needs the prices .* \[prices\."provider:model"\]'):
+        await run(graph, profile="paid", max_cost=1.0)
+
+
+def options(**changes: Any) -> Options:
+    limits = {"max_images": None, "max_calls": None, "max_cost": None}
+    return {"max_rounds": 5, "candidates": 2, "critic": "batch", **limits, **changes}  # type: ignore[typeddict-item,return-value]
+
+
+def test_the_estimate_is_what_all_rounds_take_within_the_limits() -> None:
+    prices = Prices(input=0.25, output=2.0, image=0.01)
+    assert estimate(options(), None) == {"images": 10, "calls": 21, "cost": None, "max_cost": None}
+    chat = (INPUT_TOKENS * 0.25 + OUTPUT_TOKENS * 2.0) / 1e6
+    assert estimate(options(), prices)["cost"] == pytest.approx(10 * 0.01 + 21 * chat)
+    capped = estimate(options(max_images=3, max_calls=9, max_cost=0.02), prices)
+    assert capped == {"images": 3, "calls": 9, "cost": 0.02, "max_cost": 0.02}
+    assert estimate(options(critic="single", candidates=1), prices)["calls"] == 61
