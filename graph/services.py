@@ -86,6 +86,11 @@ class MachineServices:
     def _make(self, profile: str) -> Models:
         return make_models(self.settings, profile)
 
+    async def aclose(self) -> None:
+        """Close the connections that models made in the running event loop; they can be used again all the same."""
+        for models in list(self._models.values()):
+            await models.aclose()
+
     def defaults(self, profile: str | None) -> Profile:
         """The profile of that name, or the configured one."""
         return self.settings.resolve(profile)

@@ -97,11 +97,13 @@ class open_graph:  # noqa: N801
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the checkpoint file."""
+        """Close the checkpoint file, and connections to models."""
+        if isinstance(self._opened, MachineServices):
+            await self._opened.aclose()
         await self._async_exit.__aexit__(kind, error, trace)
 
     def _graph(self, settings: Settings, saver: BaseCheckpointSaver[str]) -> GemsGraph:
-        services = self._services or MachineServices(settings)
-        graph = ExclusiveGraph(**build_graph(services, checkpointer=saver).__dict__)
+        self._opened = self._services or MachineServices(settings)
+        graph = ExclusiveGraph(**build_graph(self._opened, checkpointer=saver).__dict__)
         graph.locks = settings.home / "locks"
         return graph

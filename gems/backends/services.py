@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from gems.backends.chat.book import ServerBook
 from gems.backends.chat.counted import CountedRole
@@ -19,8 +19,15 @@ from gems.core.settings import DrawingOptions, Endpoint, Price, Settings
 from gems.core.state import ROLES, Role
 
 FREE: Final = Price()
+
+
 WITH_LOGPROBS: Final[frozenset[Role]] = frozenset({"critic"})
 """Roles whose log-probabilities are used."""
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
 
 
 def make_models(
@@ -47,10 +54,11 @@ def make_models(
     profile = settings.resolve(profile_name)
     own = own_roles or {}
     endpoints = {role: settings.chat(profile, role) for role in ROLES if role not in own}
-    roles = {role: _counted(model) for role, model in own.items()}
-    roles |= make_chats(endpoints, ServerBook(settings.home / "servers.json"))
+    made = make_chats(endpoints, ServerBook(settings.home / "servers.json"))
+    roles = {role: _counted(model) for role, model in own.items()} | made
     drawn_by = settings.images(profile)
-    images = _guarded(own_images or make_images(drawn_by), profile.drawing, FREE if own_images else drawn_by.price)
+    drawer = own_images or make_images(drawn_by)
+    images = _guarded(drawer, profile.drawing, FREE if own_images else drawn_by.price)
     models = Models(
         roles,
         images,
@@ -58,6 +66,8 @@ def make_models(
         overlap=profile.overlap,
         image_side=profile.image_side,
         prices=_prices(endpoints.values(), None if own_images else drawn_by),
+        # What is the caller's own is not ours to close.
+        closing=_closing(*made.values(), None if own_images else drawer),
     )
     return record(models, settings.record) if settings.record else models
 
@@ -163,3 +173,8 @@ def _prices(chats: Iterable[Endpoint], images: Endpoint | None) -> Prices | None
         output=max((price.output for price in told), default=0.0),
         image=images.price.image if images and images.price else 0.0,
     )
+
+
+def _closing(*parts: object) -> list[Callable[[], Awaitable[None]]]:
+    """A role made for several is closed more than once, which does no harm."""
+    return [part.aclose for part in parts if isinstance(part, _Closable)]

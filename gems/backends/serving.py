@@ -70,11 +70,10 @@ class Gate:
             charged = 0
             for number in count():
                 try:
-                    async with self._turn():
-                        with reserve(worst) as bill:
-                            result = await self._in_time(attempt)
-                            bill.pay(paid(result))
-                            return result
+                    async with self._turn(), reserve(worst) as bill:
+                        result = await self._in_time(attempt)
+                        bill.pay(paid(result))
+                        return result
                 except ModelOutage as error:
                     charged += error.again == "paid"
                     if error.again == "never" or number >= self._retries or charged > self._paid_retries:

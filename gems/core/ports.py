@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -258,6 +258,13 @@ class Models:
     """Longest side, in pixels, of the images that are shown to the roles."""
     prices: Prices | None = None
     """What calls cost; None where nobody said."""
+    closing: Sequence[Callable[[], Awaitable[None]]] = ()
+    """Each closes connections of the running event loop."""
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; the models can be used again all the same."""
+        for close in self.closing:
+            await close()
 
 
 class Services(Protocol):

@@ -10,8 +10,9 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -65,6 +66,7 @@ class Purse:
         self._spent = Spend()
         self._reserved = Spend()
         self._deadline: float | None = None
+        self._waiting: list[Future[None]] = []
         self.exhausted: str = ""
         """The limit that stopped a call since the purse was last opened with other limits; empty when none did."""
 
@@ -81,16 +83,18 @@ class Purse:
                 max(done.calls, spent.calls), max(done.images, spent.images), max(done.cost, spent.cost)
             )
 
-    @contextmanager
-    def reserve(self, worst: Spend) -> Iterator[Bill]:
+    @asynccontextmanager
+    async def reserve(self, worst: Spend) -> AsyncIterator[Bill]:
         """Hold the worst case of a call while it is made, then book what it cost.
 
-        A call that a server did not work on costs nothing; one that failed in another way costs its worst case.
+        Where only what others have reserved stands in the way, this waits until they have booked theirs. A call that a
+        server did not work on costs nothing; one that failed in another way costs its worst case.
 
         Raises:
             BudgetSpent: the worst case lies beyond a limit; the call must not be made.
         """
-        self._hold(worst)
+        while (others := self._hold(worst)) is not None:
+            await asyncio.wrap_future(others)
         bill = Bill(worst)
         try:
             yield bill
@@ -105,6 +109,10 @@ class Purse:
             with self._lock:
                 self._reserved = self._reserved.plus(Spend(-worst.calls, -worst.images, -worst.cost))
                 self._spent = self._spent.plus(bill.spend)
+                waiting, self._waiting = self._waiting, []
+            for turn in waiting:
+                if turn.set_running_or_notify_cancel():
+                    turn.set_result(None)
 
     @property
     def seconds_left(self) -> float | None:
@@ -116,22 +124,32 @@ class Purse:
         self.exhausted = limit
         return BudgetSpent(message, limit)
 
-    def _hold(self, worst: Spend) -> None:
+    def _hold(self, worst: Spend) -> Future[None] | None:
+        """Reserve, or answer what to wait for: that another reservation is booked."""
         with self._lock:
-            after = self._spent.plus(self._reserved).plus(worst)
-            limits = self._limits
-            for name, value, limit, asked in (
-                ("max_calls", after.calls, limits.max_calls, worst.calls),
-                ("max_images", after.images, limits.max_images, worst.images),
-                ("max_cost", after.cost, limits.max_cost, worst.cost),
-            ):
-                if limit is not None and asked and value > limit:
-                    raise self.refuse(
-                        name, f"{name} {limit:g} leaves no room for another call, which may take {asked:g}"
-                    )
             if self.seconds_left == 0:
                 raise self.refuse("max_seconds", "max_seconds is over")
+            if passed := self._passed(worst, self._spent):
+                limit = getattr(self._limits, passed)
+                asked = getattr(worst, passed.removeprefix("max_"))
+                raise self.refuse(passed, f"{passed} {limit:g} leaves no room for a call that may take {asked:g}")
+            if self._passed(worst, self._spent.plus(self._reserved)):
+                self._waiting.append(Future())
+                return self._waiting[-1]
             self._reserved = self._reserved.plus(worst)
+            return None
+
+    def _passed(self, worst: Spend, before: Spend) -> str:
+        """The limit that a call would pass; a limit that the call does not touch is none."""
+        limits = self._limits
+        for name, spent, asked, limit in (
+            ("max_calls", before.calls, worst.calls, limits.max_calls),
+            ("max_images", before.images, worst.images, limits.max_images),
+            ("max_cost", before.cost, worst.cost, limits.max_cost),
+        ):
+            if limit is not None and asked and spent + asked > limit:
+                return name
+        return ""
 
 
 class Purses:
@@ -170,8 +188,8 @@ class Purses:
 _open: ContextVar[Purse | None] = ContextVar("gems_purse", default=None)
 
 
-@contextmanager
-def reserve(worst: Spend) -> Iterator[Bill]:
+@asynccontextmanager
+async def reserve(worst: Spend) -> AsyncIterator[Bill]:
     """Reserve from the purse that is open here; where none is (a check of the machine), nothing is limited.
 
     Raises:
@@ -181,7 +199,7 @@ def reserve(worst: Spend) -> Iterator[Bill]:
     if purse is None:
         yield Bill(worst)
         return
-    with purse.reserve(worst) as bill:
+    async with purse.reserve(worst) as bill:
         yield bill
 
 

@@ -390,7 +390,7 @@ async def test_thoughts_are_kept(field: str) -> None:
         (httpx.Response(200, text="<html><body>Log in</body></html>"), "a web page: <html><body>Log in"),
         (httpx.Response(200, text="ok"), "text: ok"),
         (httpx.Response(200, text=""), r"text: \(nothing\)"),
-        (httpx.Response(200, json={"error": {"message": f"no, {KEY}? sk-abc"}}), "an error with status 200: .*no, "),
+        (httpx.Response(200, json={"error": {"message": f"no, {KEY}? sk-abcdef"}}), "an error with status 200: .*no, "),
         (httpx.Response(200, json={"choices": None}), "no completion"),
         (httpx.Response(200, json={"choices": []}), "no completion"),
         (httpx.Response(200, json={"choices": [None]}), "no completion"),

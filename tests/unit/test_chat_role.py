@@ -275,7 +275,7 @@ async def test_a_reply_cut_off_by_the_client_library_is_an_answer_all_the_same()
 
 async def test_a_call_the_model_cannot_take_is_told_in_its_own_words() -> None:
     error = _StatusError(400)
-    with pytest.raises(GemsConfigError, match=r"cannot take the call \(400\): … 400"):
+    with pytest.raises(GemsConfigError, match=r"cannot take the call \(400\): \*\*\* 400"):
         await LangChainRole(model(error)).ask(MESSAGES, Lesson)
 
 

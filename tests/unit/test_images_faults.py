@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from gems.backends.cleaning import MOST_WORDS, clean
 from gems.backends.images import picture
-from gems.backends.images.faults import MOST_WORDS, clean, place, read_reply, sort_break, sort_reply
+from gems.backends.images.faults import place, read_reply, sort_break, sort_reply
 from gems.backends.images.picture import check_picture
 from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.settings import Endpoint
@@ -102,7 +103,9 @@ def test_a_page_is_not_quoted() -> None:
 
 
 def test_words_are_cleaned_of_keys_and_cut() -> None:
-    words = clean(f"bad key {KEY}\nor sk-abcdef123456, Bearer xyz, http://me:pw@host\x1b[31m {'a' * 400}", ENDPOINT)
+    words = clean(
+        f"bad key {KEY}\nor sk-abcdef123456, Bearer xyz, http://me:pw@host\x1b[31m {'a' * 400}", ENDPOINT.api_key
+    )
     for secret in (KEY, "sk-abc", "xyz", "me:pw", "\n", "\x1b"):
         assert secret not in words
     assert len(words) == MOST_WORDS

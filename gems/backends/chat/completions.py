@@ -11,8 +11,9 @@ import openai
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
-from gems.backends.chat.errors import clean
+from gems.backends.cleaning import clean
 from gems.core.errors import ModelOutage
 
 _KEPT: Final = ("reasoning_content", "reasoning", "refusal")
@@ -36,18 +37,19 @@ class Completions(ChatOpenAI):
     def _create_chat_result(
         self, response: dict[str, Any] | openai.BaseModel, generation_info: dict[str, Any] | None = None
     ) -> ChatResult:
-        answer = _completion(response)
+        key = self.openai_api_key if isinstance(self.openai_api_key, SecretStr) else None
+        answer = _completion(response, key)
         try:
             result = super()._create_chat_result(answer, generation_info)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise _outage(answer) from error
+            raise _outage(answer, key) from error
         for generation, choice in zip(result.generations, answer["choices"], strict=True):
             kept = {name: choice["message"][name] for name in _KEPT if choice["message"].get(name)}
             generation.message.additional_kwargs.update(kept)
         return result
 
 
-def _completion(response: object) -> dict[str, Any]:
+def _completion(response: object, key: SecretStr | None) -> dict[str, Any]:
     """The answer as a completion with at least one message of the assistant's.
 
     Raises:
@@ -55,18 +57,18 @@ def _completion(response: object) -> dict[str, Any]:
     """
     answer = response.model_dump(warnings=False) if isinstance(response, openai.BaseModel) else response
     if not isinstance(answer, dict):
-        raise _outage(answer)
+        raise _outage(answer, key)
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise _outage(answer)
+        raise _outage(answer, key)
     for choice in choices:
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict) or choice.get("error"):
-            raise _outage(answer)
+            raise _outage(answer, key)
         choice["message"]["role"] = "assistant"
     return answer
 
 
-def _outage(answer: object) -> ModelOutage:
+def _outage(answer: object, key: SecretStr | None) -> ModelOutage:
     if isinstance(answer, dict):
         kind = "an error with status 200" if answer.get("error") else "no completion"
         shown = str(answer.get("error") or answer)
@@ -75,4 +77,4 @@ def _outage(answer: object) -> ModelOutage:
         shown = answer or "(nothing)"
     else:
         kind, shown = "no completion", repr(answer)
-    return ModelOutage(f"the chat server answered with {kind}: {clean(shown)}", again="paid")
+    return ModelOutage(f"the chat server answered with {kind}: {clean(shown, key)}", again="paid")

@@ -24,7 +24,7 @@ class CountedRole:
             ModelOutage: the model did not answer at all.
             BudgetSpent: the trajectory's limits leave no room for the call.
         """
-        with reserve(Spend(calls=1)) as bill:
+        async with reserve(Spend(calls=1)) as bill:
             answer = await self._inner.ask(messages, reply_model)
             bill.pay(Spend(calls=answer.usage.get("mllm_calls", 0), cost=answer.usage.get("cost", 0.0)))
         return answer

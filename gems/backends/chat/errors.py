@@ -6,18 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pydantic import SecretStr
-
+from gems.backends.cleaning import clean
 from gems.backends.serving import retry_after
 from gems.core.errors import GemsConfigError, GemsError, ModelOutage
 from gems.core.settings import Endpoint
 
-MOST_WORDS: Final = 300
-"""Characters of a server's own words that a message repeats."""
 HOSTED: Final = "https://api.openai.com/v1"
 
 _PROGRAMMING: Final = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
-_SECRET: Final = re.compile(r"\b(sk|key|pk|gsk|xai|hf|nvapi)[-_][\w*.-]+|Bearer\s+\S+", re.IGNORECASE)
 _REFUSED: Final = re.compile(
     r"content_?policy|content_?filter|content management policy|moderation|flagged|usage policy|data_?inspection",
     re.IGNORECASE,
@@ -27,13 +23,6 @@ _NO_CREDIT: Final = re.compile(r"insufficient[_ ](quota|balance|credit)", re.IGN
 _UNREACHED: Final = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError"}
 _IDLE: Final = {408, 409, 429, 503, 529}
 """Statuses that say that no work was done."""
-
-
-def clean(text: str, key: SecretStr | None = None) -> str:
-    """A server's words without secrets, on one line, cut."""
-    if key and key.get_secret_value():
-        text = text.replace(key.get_secret_value(), "…")
-    return " ".join(_SECRET.sub("…", text).split())[:MOST_WORDS]
 
 
 def words_of(error: Exception) -> str:

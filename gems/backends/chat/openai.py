@@ -12,6 +12,7 @@ from gems.backends.chat.book import ServerBook
 from gems.backends.chat.errors import HOSTED
 from gems.backends.chat.role import LangChainRole
 from gems.backends.chat.server import Server, Wishes
+from gems.backends.connections import Connections
 from gems.backends.serving import Gate
 from gems.core.errors import GemsConfigError
 from gems.core.settings import Endpoint
@@ -50,9 +51,8 @@ def make_openai_chat(
     from gems.backends.chat.completions import Completions
 
     chat = endpoint.chat
-    # Reading certificates takes a while, and must not hold up an event loop.
-    certificates = httpx.create_ssl_context()
-    unused = httpx.Client(verify=certificates)
+    connections = Connections(chat.seconds, transport)
+    unused = httpx.Client(verify=connections.certificates)
 
     def make() -> BaseChatModel:
         # A server that takes no schema is asked in another way; langchain-openai's advice on it would mislead.
@@ -72,8 +72,8 @@ def make_openai_chat(
             http_socket_options=(),
             http_client=unused,
             # langchain-openai shares its default client between models, and so between event loops.
-            http_async_client=httpx.AsyncClient(verify=certificates, timeout=chat.seconds, transport=transport),
+            http_async_client=connections.here(),
         )
 
     wishes = Wishes(chat.output, logprobs, chat.temperature, chat.max_tokens)
-    return LangChainRole(make, gate=gate, server=Server(wishes, endpoint, book))
+    return LangChainRole(make, gate=gate, server=Server(wishes, endpoint, book), close=connections.aclose)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -80,6 +80,7 @@ class LangChainRole:
         output: Output = "text",
         gate: Gate | None = None,
         server: Server | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Wrap a model.
 
@@ -90,11 +91,13 @@ class LangChainRole:
                 `json_schema` and `json_object` send OpenAI's `response_format`. A server has its own say.
             gate: The way to the model; default: no repeats, and no waiting for a turn.
             server: What is known of who answers; default: a caller's own model, which costs nothing.
+            close: Closes the connections that the running event loop's model has.
         """
         self._model = model
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, BaseChatModel] = WeakKeyDictionary()
         self._gate = gate or Gate("the chat model", concurrency=1000, seconds=600, retries=0, paid_retries=0)
         self._server = server or Server(Wishes(output=output))
+        self._close = close
 
     async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
         """Answer with a validated reply; ask once more when the first cannot be read.
@@ -124,6 +127,12 @@ class LangChainRole:
         if answer.problem in ("", "unreadable", "empty"):
             await self._server.heard(last.abilities, readable=not answer.problem)
         return answer
+
+    async def aclose(self) -> None:
+        """Close what the running event loop's model holds; asked again, it is made anew."""
+        self._made.pop(asyncio.get_running_loop(), None)
+        if self._close:
+            await self._close()
 
     async def _call(self, question: _Question) -> _Said:
         """One answer. An option that the server does not take is left out, and the question asked again at once."""
@@ -161,10 +170,6 @@ class LangChainRole:
                 explained = explain(error, server.endpoint)
                 if isinstance(explained, ModelOutage) and explained.again == "free":
                     attempts -= 1
-                if explained is error:
-                    raise
-                if explained is error:
-                    raise
                 # Without its cause: a server's own words may repeat the key, and tracebacks are logged.
                 raise explained from None
             finally:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from gems.backends.images.faults import clean, read_reply, sort_reply
+from gems.backends.cleaning import clean
+from gems.backends.images.faults import read_reply, sort_reply
 from gems.backends.images.picture import check_picture
 from gems.core.errors import GemsError, ModelOutage
 from gems.core.settings import Endpoint, Price
@@ -84,7 +85,7 @@ def _told(endpoint: Endpoint, body: bytes) -> GemsError:
     reply = read_reply(200, body.decode("utf-8", "replace"), {})
     if reply.refuses_prompt:
         return sort_reply(endpoint, reply)
-    said = clean(reply.words, endpoint)
+    said = clean(reply.words, endpoint.api_key)
     return _without(endpoint, f"with an error in place of an image: {said}" if said else "without an image")
 
 

@@ -9,18 +9,11 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
+from gems.backends.cleaning import clean
 from gems.backends.serving import retry_after
 from gems.core.errors import DrawingRefused, GemsConfigError, GemsError, ModelOutage
 from gems.core.settings import Endpoint
 
-MOST_WORDS: Final = 300
-"""Characters of a server's own words that are passed on."""
-
-_KEY_LIKE: Final = re.compile(
-    r"\b(?:sk|pk|rk|hf|xai|gsk|ghp)[-_][\w*.-]{6,}|\bAIza[\w-]{10,}|\bBearer\s+\S+|(?<=://)[^\s/@]+@"
-    r"|(?<=key=)\S+|(?<=token=)\S+",
-    re.IGNORECASE,
-)
 _NO_CREDIT: Final = re.compile(r"insufficient_quota|billing|credit balance|payment required", re.IGNORECASE)
 _REFUSED_CODES: Final = re.compile(
     r"moderation_blocked|content_policy|content_filter|content_moderation|safety_violation|responsible_?ai",
@@ -62,11 +55,13 @@ def read_reply(status: int, body: str, headers: Mapping[str, str]) -> Reply:
 
 def sort_reply(endpoint: Endpoint, reply: Reply) -> GemsError:
     """The error that a failure is to be raised as."""
-    words = clean(reply.words, endpoint)
+    words = clean(reply.words, endpoint.api_key)
     said = f": {words}" if words else ""
     where = f"{endpoint.name} at {place(endpoint.base_url or 'https://api.openai.com/v1')}"
     if reply.refuses_prompt:
-        return DrawingRefused(f"the image server refused the prompt{said or f': {clean(reply.code, endpoint)}'}")
+        return DrawingRefused(
+            f"the image server refused the prompt{said or f': {clean(reply.code, endpoint.api_key)}'}"
+        )
     if reply.status == 402 or _NO_CREDIT.search(reply.code):
         return GemsConfigError(f"{where} has no credit left for the key in {endpoint.key_name}{said}")
     if reply.status in (401, 403):
@@ -89,22 +84,12 @@ def sort_reply(endpoint: Endpoint, reply: Reply) -> GemsError:
 def sort_break(endpoint: Endpoint, error: BaseException | None) -> GemsError:
     """The error that a broken connection is to be raised as."""
     where = f"{endpoint.name} at {place(endpoint.base_url or 'https://api.openai.com/v1')}"
-    said = clean(f"{type(error).__name__} {error}", endpoint)
+    said = clean(f"{type(error).__name__} {error}", endpoint.api_key)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
         return ModelOutage(f"{where} cannot be reached: {said}", again="free")
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
         return GemsConfigError(f"{where} cannot be asked: check the base URL and the key in {endpoint.key_name}")
     return ModelOutage(f"{where} did not answer: {said}", again="paid")
-
-
-def clean(words: str, endpoint: Endpoint) -> str:
-    """A server's words on one line, cut short, without the endpoint's key or what looks like one."""
-    key = endpoint.api_key.get_secret_value() if endpoint.api_key else ""
-    if key:
-        words = words.replace(key, "***")
-    words = " ".join(_KEY_LIKE.sub("***", words).split())
-    words = "".join(character for character in words if character.isprintable())
-    return words if len(words) <= MOST_WORDS else f"{words[: MOST_WORDS - 3]}..."
 
 
 def place(url: str) -> str:

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from gems.backends.cleaning import clean
+from gems.backends.connections import Connections
 from gems.backends.images.answers import Answer, read_picture
-from gems.backends.images.connections import Connections
 from gems.backends.images.dialects import (
     BY_SETTING,
     GENERIC,
@@ -23,7 +24,7 @@ from gems.backends.images.dialects import (
     picture_settings,
     recognise,
 )
-from gems.backends.images.faults import Reply, clean, place, read_reply, sort_break, sort_reply
+from gems.backends.images.faults import Reply, place, read_reply, sort_break, sort_reply
 from gems.backends.images.picture import MOST_BYTES
 from gems.backends.images.presets import Dimensions, family_of, length_warning
 from gems.core.errors import DrawingRefused, GemsConfigError, GemsError, ModelOutage
@@ -211,9 +212,10 @@ class OpenAIImages:
         except httpx.InvalidURL:
             raise ModelOutage(f"{self.name} answered with an address that is none", again="paid") from None
         if _origin(target) != _origin(httpx.URL(self._base_url)):
+            elsewhere = clean(target.host, self._endpoint.api_key)
             raise ModelOutage(
-                f"{self.name} answered with a picture on another server, {clean(target.host, self._endpoint)}, which is "
-                f"not asked: have it answer b64_json"
+                f"{self.name} answered with a picture on another server, {elsewhere}, which is not asked: "
+                "have it answer b64_json"
             )
         content = bytearray()
         try:

@@ -10,8 +10,9 @@ from urllib.parse import quote_plus
 
 import httpx
 
-from gems.backends.images.connections import Connections
-from gems.backends.images.faults import clean, place, read_reply, sort_break, sort_reply
+from gems.backends.cleaning import clean
+from gems.backends.connections import Connections
+from gems.backends.images.faults import place, read_reply, sort_break, sort_reply
 from gems.backends.images.picture import check_picture
 from gems.backends.images.presets import Dimensions, family_of, length_warning
 from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
@@ -101,7 +102,7 @@ class ReferenceImages:
             told = read_reply(200, reply.text, {})
             if told.refuses_prompt:
                 raise sort_reply(self._endpoint, told)
-            said = clean(told.words, self._endpoint)
+            said = clean(told.words, self._endpoint.api_key)
             raise ModelOutage(f"{self.name} answered without an image{said and f': {said}'}", again="paid")
         content = await asyncio.to_thread(check_picture, reply.content, self.name)
         price = self._endpoint.price

@@ -7,13 +7,14 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Container
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.messages import convert_to_messages
 
 from gems.core.messages import TaskInput, read_task
-from gems.evals.loopback.brains import Brain
+from gems.evals.loopback.brains import REPLIES, Brain
 from gems.evals.loopback.chat_faults import SPOIL
 from gems.evals.loopback.chat_flavours import (
     LOGPROBS,
@@ -31,7 +32,9 @@ from gems.evals.loopback.log import Entry
 from gems.evals.loopback.tokens import image_tokens, log_probabilities, message_texts, text_tokens
 from gems.evals.loopback.wire import Reply, Request, as_json
 
-THOUGHT = "I look at what is asked, and answer."
+THOUGHT: Final = "I look at what is asked, and answer."
+TASKS: Final = frozenset({*REPLIES, ""})
+"""All tasks, and what carries none."""
 
 
 class ChatServer:
@@ -45,6 +48,7 @@ class ChatServer:
         model: str = "loopback",
         seconds: float = 0.0,
         plan: Plan = clean,
+        dirty_tasks: Container[str] = TASKS,
         slow: float = 1.0,
         key: str = "",
         thinks: bool = False,
@@ -57,6 +61,7 @@ class ChatServer:
             model: The model it serves; another name is an error, as with that server.
             seconds: How long an answer takes, from the request's last byte.
             plan: Its faults.
+            dirty_tasks: Tasks that the plan is for; all others are answered well.
             slow: Further seconds of a `slow` reply.
             key: The key that it wants; empty for none.
             thinks: Whether the model thinks aloud, where the server shows thoughts.
@@ -66,6 +71,7 @@ class ChatServer:
         self._brain = brain
         self._seconds = seconds
         self._plan = plan
+        self._dirty_tasks = dirty_tasks
         self._slow = slow
         self._key = key
         self._thinks = thinks
@@ -86,17 +92,18 @@ class ChatServer:
         task = self._note(body, entry)
         if refused := rejection(self.flavour, self.model, body):
             return refused
-        entry.fault = fault = self._plan(next(self._numbers))
+        entry.fault = fault = self._plan(next(self._numbers)) if task.task in self._dirty_tasks else ""
         if fault in FREE:
-            return broken(fault, request.key, Reply, self._error)
+            return broken(fault, request.key, Reply(), self._error)
         with self._thinking:
             # What carries no task of ours is somebody trying whether the server answers.
             entry.said = self._brain(task) if task.task else {"ok": True}
-        # What this server does for the log's sake is within its fixed time.
-        time.sleep(max(0.0, entry.start + self._seconds + self._slow * (fault == "slow") - time.monotonic()))
+        reply = self._complete(body, entry)
         if fault in TRANSPORT and fault != "slow":
-            return broken(fault, request.key, lambda: self._complete(body, entry), self._error)
-        return self._complete(body, entry)
+            reply = broken(fault, request.key, reply, self._error)
+        # All the work of this server is within its fixed time.
+        time.sleep(max(0.0, entry.start + self._seconds + self._slow * (fault == "slow") - time.monotonic()))
+        return reply
 
     def _complete(self, body: dict[str, Any], entry: Entry) -> Reply:
         said = Said(json.dumps(entry.said, ensure_ascii=False), THOUGHT if self._thinks else "")

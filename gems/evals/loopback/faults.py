@@ -50,13 +50,13 @@ def always(fault: str) -> Plan:
     return lambda _: fault
 
 
-def broken(fault: str, key: str, whole: Callable[[], Reply], error: Callable[[int, str], Reply]) -> Reply:
+def broken(fault: str, key: str, whole: Reply, error: Callable[[int, str], Reply]) -> Reply:
     """The reply of a fault of `TRANSPORT`, `slow` aside.
 
     Args:
         fault: Which one.
         key: The caller's key; a careless server repeats it in its errors.
-        whole: Makes the reply that would have been sent.
+        whole: The reply that would have been sent.
         error: The server's own way to say an error, from a status and a message.
     """
     if fault in FREE:
@@ -68,5 +68,4 @@ def broken(fault: str, key: str, whole: Callable[[], Reply], error: Callable[[in
         return html_page()
     if fault == "error_200":
         return as_json({"error": {"message": "Provider returned error", "code": 502}})
-    reply = whole()
-    return reply.cut(len(reply.body) // 2) if fault == "half" else reply.cut(0)
+    return whole.cut(len(whole.body) // 2) if fault == "half" else whole.cut(0)

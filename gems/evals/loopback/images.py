@@ -103,14 +103,14 @@ class ImageServer:
         entry.prompt, entry.images, entry.received = order.prompt, len(sources), len(request.body)
         entry.fault = fault = self._plan(next(self._numbers))
         if fault in FREE:
-            return broken(fault, request.key, Reply, self._error)
+            return broken(fault, request.key, Reply(), self._error)
         if fault == "moderation" or MARKER in order.prompt:
             return moderation(self.flavour)
         picture = self._worker.submit(self._draw, order, sources, entry).result()
         if fault == "slow":
             time.sleep(self._slow)
         elif fault in TRANSPORT:
-            return broken(fault, request.key, lambda: self._deliver(order, picture, ""), self._error)
+            return broken(fault, request.key, self._deliver(order, picture, ""), self._error)
         return self._deliver(order, picture, fault)
 
     def _draw(self, order: Order, sources: tuple[bytes, ...], entry: Entry) -> _Picture:

@@ -8,8 +8,9 @@ from typing import Any, Final
 import httpx
 from websockets.asyncio.client import connect
 
-from gems.backends.images.connections import Connections
-from gems.backends.images.faults import clean, place, read_reply, sort_break, sort_reply
+from gems.backends.cleaning import clean
+from gems.backends.connections import Connections
+from gems.backends.images.faults import place, read_reply, sort_break, sort_reply
 from gems.core.settings import Endpoint
 
 LOCAL: Final = "http://127.0.0.1:8188"
@@ -81,7 +82,7 @@ class ComfyServer:
 
     def clean(self, words: str) -> str:
         """A server's words on one line, cut short, without what may be a key."""
-        return clean(words, self._endpoint)
+        return clean(words, self._endpoint.api_key)
 
     def listen(self, client_id: str) -> connect:
         """A websocket for the messages to one client."""

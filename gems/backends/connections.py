@@ -15,7 +15,9 @@ class Connections:
     """The clients of one endpoint."""
 
     def __init__(self, seconds: float, transport: httpx.AsyncBaseTransport | None) -> None:
-        """Set the time limit of one request, in seconds, and what carries it (None: the network)."""
+        """Set the time limit of one request, in seconds, and what carries it (None: the network). This reads a file."""
+        # Here, not in `here`: reading certificates takes a while, and must not hold up an event loop.
+        self.certificates = httpx.create_ssl_context()
         self._timeout = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
         self._transport = transport
         self._clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
@@ -28,7 +30,7 @@ class Connections:
         if loop not in self._clients:
             # Redirects are not followed: they could lead a request, and its key, anywhere.
             self._clients[loop] = httpx.AsyncClient(
-                timeout=self._timeout, transport=self._transport, follow_redirects=False
+                verify=self.certificates, timeout=self._timeout, transport=self._transport, follow_redirects=False
             )
         return self._clients[loop]
 
