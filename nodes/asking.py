@@ -79,7 +79,8 @@ def _encode(content: bytes, label: str, side: int) -> EncodedImage:
     with Image.open(io.BytesIO(content)) as image:
         if max(image.size) <= side:
             return EncodedImage(content, Image.MIME[image.format or "PNG"], label)
-        small = image.convert("RGB")
+        # Without need, `convert` would copy the whole picture.
+        small = image if image.mode == "RGB" else image.convert("RGB")
         small.thumbnail((side, side))
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=JPEG_QUALITY)

@@ -12,7 +12,7 @@ from gems.backends.chat.counted import CountedRole
 from gems.backends.chat.role import LangChainRole
 from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.backends.recording import record, replay
-from gems.backends.serving import Gate
+from gems.backends.serving import Gate, Turns
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ChatRole, ImageGenerator, Models, Prices
 from gems.core.settings import DrawingOptions, Endpoint, Price, Settings
@@ -73,20 +73,20 @@ def make_models(
 
 
 def make_chats(endpoints: Mapping[Role, Endpoint], book: ServerBook) -> dict[Role, ChatRole]:
-    """The chat models of roles. Roles at one server share the way to it.
+    """The chat models of roles. Roles at one server share its places.
 
     Raises:
         GemsConfigError: no such provider, or a key is missing.
     """
-    gates: dict[str | None, Gate] = {}
+    turns: dict[str | None, Turns] = {}
     made: dict[tuple[str, bool], ChatRole] = {}
     roles = {}
     for role, endpoint in endpoints.items():
-        gate = gates.setdefault(endpoint.base_url, _chat_gate(endpoint))
+        places = turns.setdefault(endpoint.base_url, Turns(endpoint.chat.concurrency))
         logprobs = endpoint.chat.logprobs if endpoint.chat.logprobs is not None else role in WITH_LOGPROBS
         key = endpoint.model_dump_json(), logprobs
         if key not in made:
-            made[key] = make_chat(endpoint, gate, book, logprobs=logprobs)
+            made[key] = make_chat(endpoint, _chat_gate(endpoint, places), book, logprobs=logprobs)
         roles[role] = made[key]
     return roles
 
@@ -142,11 +142,11 @@ def make_images(endpoint: Endpoint) -> ImageGenerator:
     )
 
 
-def _chat_gate(endpoint: Endpoint) -> Gate:
+def _chat_gate(endpoint: Endpoint, turns: Turns) -> Gate:
     chat = endpoint.chat
     return Gate(
         f"the chat model {endpoint.name}",
-        concurrency=chat.concurrency,
+        turns=turns,
         seconds=chat.seconds,
         retries=chat.retries,
         paid_retries=chat.retries,

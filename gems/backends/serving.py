@@ -22,6 +22,20 @@ MOST_WAIT: Final = 60.0
 """Seconds that a server may ask to wait; if it wants more, the call fails now and says so."""
 
 
+class Turns:
+    """The places at a server, for all who call it."""
+
+    def __init__(self, concurrency: int) -> None:
+        """Give so many places."""
+        self._concurrency = concurrency
+        # A semaphore belongs to the event loop that first waits on it.
+        self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    def here(self) -> asyncio.Semaphore:
+        """The places for the running event loop's calls."""
+        return self._places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self._concurrency))
+
+
 class Gate:
     """Who wants to call a server goes through its gate."""
 
@@ -29,7 +43,7 @@ class Gate:
         self,
         what: str,
         *,
-        concurrency: int,
+        turns: Turns,
         seconds: float,
         retries: int,
         paid_retries: int,
@@ -39,20 +53,18 @@ class Gate:
 
         Args:
             what: Who is called, for messages: "the chat model", "the image server".
-            concurrency: Most calls at the same time.
+            turns: The places at the server.
             seconds: Time limit of one call, not counting the wait for its turn.
             retries: Repeats of a call on which the server did no work.
             paid_retries: Repeats of a call that it may have worked on, and charged.
             sleep: What waits between repeats.
         """
         self.what = what
-        self._concurrency = concurrency
+        self._turns = turns
         self._seconds = seconds
         self._retries = retries
         self._paid_retries = paid_retries
         self._sleep = sleep
-        # A semaphore belongs to the event loop that first waits on it.
-        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def call(self, attempt: Callable[[], Awaitable[T]], worst: Spend, paid: Callable[[T], Spend]) -> T:
         """Make a call, and repeat it where that can help.
@@ -70,7 +82,7 @@ class Gate:
             charged = 0
             for number in count():
                 try:
-                    async with self._turn(), reserve(worst) as bill:
+                    async with self._turns.here(), reserve(worst) as bill:
                         result = await self._in_time(attempt)
                         bill.pay(paid(result))
                         return result
@@ -83,9 +95,6 @@ class Gate:
                         raise ModelOutage(f"{error}; it asks to wait {wait:.0f} s") from error
                 await self._sleep(wait)
         raise AssertionError("unreachable")
-
-    def _turn(self) -> asyncio.Semaphore:
-        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self._concurrency))
 
     async def _in_time(self, attempt: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -95,6 +95,11 @@ class RoleModel(BaseModel):
     api_key_env: str | None = None
     chat: ChatOptions | None = None
 
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        return value if value is None else check_url(value)
+
 
 class Endpoint(BaseModel):
     """One model: `provider:model`, where its server is, its key, and how it is called."""

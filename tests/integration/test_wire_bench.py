@@ -10,11 +10,6 @@ import pytest
 from gems.evals.bench_wire import Course, bill_of, measure_wire
 from gems.evals.loopback.log import Entry, Log
 
-# As in test_wire_loop: clients are left to the collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed:ResourceWarning", "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning"
-)
-
 
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:

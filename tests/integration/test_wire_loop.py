@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.images.scripted import ScriptedImages
 from gems.core.errors import ModelOutage
-from gems.core.settings import ChatOptions, DrawingOptions, Profile, Settings
-from gems.core.state import GemsState
+from gems.core.settings import ChatOptions, CriticOptions, DrawingOptions, Profile, Settings
+from gems.core.state import CriticMode, GemsState
 from gems.evals.loopback import (
     CHAT_FAULTS,
     CHAT_FLAVOURS,
@@ -43,12 +43,6 @@ from gems.evals.loopback import (
 from gems.graph import OwnServices, open_graph
 from gems.memory import FileArtifacts
 
-# Clients are never closed: they live as long as their process, and those of an event loop that is gone are left to the
-# collector, which complains. Here loops come and go.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed:ResourceWarning", "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning"
-)
-
 KEY = "sk-loopback-0123456789abcdef"
 MARKS = ["+-+", "++-", "+++"]
 ROUNDS = 4
@@ -56,11 +50,13 @@ SEEDS = 32
 TOGETHER = 8
 PATIENCE, SLOW = 1.5, 2.5
 """Seconds that the clients wait, and that a slow reply takes."""
-HASTE, LATE = 0.4, 0.8
+HASTE, LATE = 1.0, 1.5
 """The same, where one run has the machine for itself."""
 
 
-def settings_for(home: Path, url: str, images: ImageFlavour, patience: float = PATIENCE) -> Settings:
+def settings_for(
+    home: Path, url: str, images: ImageFlavour, patience: float = PATIENCE, critic: CriticMode = "batch"
+) -> Settings:
     server = "auto" if images == "reference" else images
     provider = "reference" if images == "reference" else "openai"
     mine = Profile(
@@ -74,6 +70,7 @@ def settings_for(home: Path, url: str, images: ImageFlavour, patience: float = P
         size="1024x1024" if images == "openai" else "64x64",
         max_calls=1000,
         max_images=100,
+        critic=CriticOptions(mode=critic),
     )
     return Settings(home=home, profile="wire", profiles={"wire": mine}, secrets={"WIRE_KEY": SecretStr(KEY)})
 
@@ -92,10 +89,12 @@ class Run(NamedTuple):
         return FileArtifacts(self.settings.home / "artifacts").path(artifact).read_bytes()
 
 
-async def run(settings: Settings, log: Log, services: OwnServices | None = None, resumes: int = 0) -> Run:
+async def run(
+    settings: Settings, log: Log, services: OwnServices | None = None, resumes: int = 0, candidates: int = 1
+) -> Run:
     """Run to the end; an outage that stops it is followed by a resume, as the message asks for."""
     config = RunnableConfig(configurable={"thread_id": "t"})
-    context: Any = {"max_rounds": ROUNDS, "seed": 1}
+    context: Any = {"max_rounds": ROUNDS, "seed": 1, "candidates": candidates}
     request: Any = {"prompt": "a red dog left of a blue car"}
     async with open_graph(settings, services=services) as graph:
         for resumed in range(resumes + 1):
@@ -183,6 +182,16 @@ async def test_a_chat_server_that_is_down_stops_the_run_before_anything_is_drawn
     assert max(Counter(entry.task for entry in server.log.chat).values()) <= 1 + ChatOptions().retries
 
 
+@pytest.mark.parametrize("fault", ["429", "hang_up", "no_choices"])
+async def test_a_critic_that_is_away_leaves_pictures_unverified(fault: str, tmp_path: Path) -> None:
+    chat = ChatServer(seeing(), plan=always(fault), dirty_tasks={"judge"}, key=KEY)
+    with Loopback(chat, ImageServer()) as server:
+        it = await run(settings_for(tmp_path, server.url, "vllm-omni", HASTE), server.log)
+    assert it.state["stop_reason"] == "unverified"
+    assert [set(names.values()) for names in verdict_names(it.state)] == [{"unknown"}]
+    assert len(server.log.drawn) == 1
+
+
 @pytest.mark.parametrize("fault", IMAGE_FAULTS)
 async def test_a_drawing_that_may_have_been_paid_for_is_made_once_more_at_most(fault: str, tmp_path: Path) -> None:
     server = Loopback(ChatServer(seeing(), key=KEY), ImageServer(plan=always(fault), slow=LATE, key=KEY))
@@ -213,7 +222,8 @@ async def dirty_run(home: Path, seed: int) -> Run:
         ChatServer(seeing(), chat, plan=seeded(seed, CHAT_FAULTS), slow=SLOW, key=KEY, thinks=thinks),
         ImageServer(images, plan=seeded(-seed - 1, IMAGE_FAULTS), slow=SLOW, key=KEY if images != "reference" else ""),
     ) as server:
-        return await run(settings_for(home / str(seed), server.url, images), server.log, resumes=10)
+        settings = settings_for(home / str(seed), server.url, images, critic="single" if seed % 5 == 0 else "batch")
+        return await run(settings, server.log, resumes=10, candidates=1 + seed % 2)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from gems.backends.chat.book import ServerBook
 from gems.backends.chat.openai import make_openai_chat
 from gems.backends.chat.role import LangChainRole
 from gems.backends.chat.server import IMAGE_TOKENS
-from gems.backends.serving import Gate
+from gems.backends.serving import Gate, Turns
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import EncodedImage, compose
 from gems.core.ports import Answer
@@ -84,7 +84,7 @@ def gate(retries: int = 0, waits: list[float] | None = None) -> Gate:
         if waits is not None:
             waits.append(seconds)
 
-    return Gate("the chat model", concurrency=8, seconds=5, retries=retries, paid_retries=retries, sleep=sleep)
+    return Gate("the chat model", turns=Turns(8), seconds=5, retries=retries, paid_retries=retries, sleep=sleep)
 
 
 def role(

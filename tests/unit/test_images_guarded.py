@@ -10,7 +10,7 @@ import pytest
 
 from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.backends.images.scripted import ScriptedImages
-from gems.backends.serving import Gate
+from gems.backends.serving import Gate, Turns
 from gems.core.errors import Again, BudgetSpent, DrawingRefused, ModelOutage
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
 from gems.core.settings import DrawingOptions
@@ -25,7 +25,7 @@ async def no_wait(seconds: float) -> None:
 
 
 def gate(sleep: Callable[[float], Awaitable[None]] = no_wait) -> Gate:
-    return Gate("the image server", concurrency=2, seconds=5, retries=2, paid_retries=1, sleep=sleep)
+    return Gate("the image server", turns=Turns(2), seconds=5, retries=2, paid_retries=1, sleep=sleep)
 
 
 def options(max_images: int | None, max_cost: float | None) -> Options:

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from gems.backends.serving import Gate, retry_after
+from gems.backends.serving import Gate, Turns, retry_after
 from gems.core.errors import BudgetSpent, DrawingRefused, GemsError, ModelOutage
 from gems.core.spending import Purses, Spend
 from gems.core.state import Usage
@@ -31,7 +31,7 @@ class Server:
 
     def gate(self, retries: int = 2, paid_retries: int = 1) -> Gate:
         return Gate(
-            "the server", concurrency=2, seconds=5, retries=retries, paid_retries=paid_retries, sleep=self.sleep
+            "the server", turns=Turns(2), seconds=5, retries=retries, paid_retries=paid_retries, sleep=self.sleep
         )
 
     async def call(self, gate: Gate) -> str:
@@ -128,7 +128,7 @@ async def test_a_slow_answer_is_an_outage_that_may_have_been_charged():
     async def never() -> None:
         await asyncio.Event().wait()
 
-    gate = Gate("the server", concurrency=1, seconds=0.01, retries=0, paid_retries=0)
+    gate = Gate("the server", turns=Turns(1), seconds=0.01, retries=0, paid_retries=0)
     with pytest.raises(ModelOutage, match=r"the server did not answer within 0\.01 s") as caught:
         await gate.call(never, Spend(), lambda _: Spend())
     assert caught.value.again == "paid"

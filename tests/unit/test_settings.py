@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from gems.backends.services import make_models
 from gems.core.context import Size
 from gems.core.errors import GemsConfigError
-from gems.core.settings import load_settings
+from gems.core.settings import PAID_CAPS, Price, load_settings
+from gems.core.state import Role
 
 
 def test_the_environment_wins_over_env_file_over_toml(tmp_path: Path) -> None:
@@ -96,3 +98,89 @@ def test_a_size_is_two_numbers_in_range(text: str) -> None:
     with pytest.raises(GemsConfigError, match="size"):
         Size.parse(text)
     assert Size.parse("64X4096") == (64, 4096)
+
+
+def toml(folder: Path, text: str) -> Path:
+    (folder / "gems.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+ROLES_TOML = """
+profile = "mine"
+[profiles.mine]
+mllm = "openai:big"
+mllm_base_url = "http://box/v1"
+mllm_api_key_env = "BOX_KEY"
+images = "reference:z-image-turbo"
+images_base_url = "http://draws:8000"
+chat = { concurrency = 2 }
+[profiles.mine.roles]
+critic = "openai:eye"
+refiner = { model = "openai:gpt-5", base_url = "https://api.openai.com/v1", api_key_env = "MY_OPENAI" }
+planner = { model = "openai:open", base_url = "http://other/v1", chat = { seconds = 5 } }
+[prices."openai:eye"]
+input = 1.5
+"""
+
+
+def test_a_role_may_have_a_model_a_server_and_a_key_of_its_own(tmp_path: Path) -> None:
+    keys = {"BOX_KEY": "box-secret", "MY_OPENAI": "sk-mine", "OPENAI_API_KEY": "sk-everyones"}
+    settings = load_settings(toml(tmp_path, ROLES_TOML), keys)
+    profile = settings.resolve()
+
+    def at(role: Role) -> tuple[str, str | None, str | None]:
+        endpoint = settings.chat(profile, role)
+        return endpoint.name, endpoint.base_url, endpoint.api_key.get_secret_value() if endpoint.api_key else None
+
+    assert at("decomposer") == ("openai:big", "http://box/v1", "box-secret")
+    assert at("critic") == ("openai:eye", "http://box/v1", "box-secret")
+    assert at("refiner") == ("openai:gpt-5", "https://api.openai.com/v1", "sk-mine")
+    assert at("planner") == ("openai:open", "http://other/v1", None)
+    assert settings.chat(profile, "planner").chat.seconds == 5
+    assert settings.chat(profile, "critic").chat.concurrency == 2
+    assert settings.chat(profile, "critic").price == Price(input=1.5)
+    assert settings.images(profile).api_key is None
+    assert "secret" not in repr(settings) + str(settings.chat(profile)) + settings.chat(profile).model_dump_json()
+
+
+def test_what_costs_money_has_limits_unless_it_names_its_own(tmp_path: Path) -> None:
+    text = '[profiles.paid]\nmllm = "openai:m"\nimages = "openai:i"\nmax_images = 40\n'
+    settings = load_settings(toml(tmp_path, text), {"OPENAI_API_KEY": "sk-x"})
+    paid, free = settings.resolve("paid"), settings.resolve("sketch")
+    assert (paid.max_images, paid.max_calls) == (40, PAID_CAPS["max_calls"])
+    assert (free.max_images, free.max_calls) == (None, None)
+    own = load_settings(tmp_path, {"GEMS_MLLM": "openai:m", "GEMS_MLLM_BASE_URL": "http://localhost:1/v1"})
+    assert own.resolve().max_calls is None
+    keyed = load_settings(tmp_path, {"GEMS_MLLM": "openai:m", "GEMS_MLLM_API_KEY": "k"})
+    assert keyed.resolve().max_calls == PAID_CAPS["max_calls"]
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://box/v1", "http://", "http://me:pw@box/v1", "https://box/v1?key=sk-secret"]
+)
+def test_a_base_url_is_an_address_and_carries_no_key(tmp_path: Path, url: str) -> None:
+    with pytest.raises(GemsConfigError, match="base URL") as caught:
+        load_settings(tmp_path, {"GEMS_IMAGES_BASE_URL": url})
+    assert "GEMS_IMAGES_BASE_URL" in str(caught.value)
+    text = f'[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\nimages_base_url = "{url}"\n'
+    with pytest.raises(GemsConfigError, match="images_base_url") as caught:
+        load_settings(toml(tmp_path, text), {})
+    role = f'[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\nroles = {{ critic = {{ model = "a:b", base_url = "{url}" }} }}\n'
+    with pytest.raises(GemsConfigError, match="base_url"):
+        load_settings(toml(tmp_path, role), {})
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("chat = { concurrency = 0 }", "chat.concurrency 0: "),
+        ("drawing = { server = 'magic' }", "drawing.server 'magic'"),
+        ("roles = { painter = 'openai:m' }", "roles.painter"),
+        ("critic = { mode = 'twice' }", "critic.mode 'twice'"),
+        ("max_cost = -1", "max_cost -1"),
+    ],
+)
+def test_nonsense_is_named(tmp_path: Path, line: str, complaint: str) -> None:
+    text = f'[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\n{line}\n'
+    with pytest.raises(GemsConfigError, match=re.escape(complaint)):
+        load_settings(toml(tmp_path, text), {})

@@ -18,7 +18,7 @@ from gems.backends.chat.parsing import UnreadableReply, parse_reply
 from gems.backends.chat.reading import images_in, places_of, problem_of, thoughts_of, tokens_of
 from gems.backends.chat.schema import plain_schema
 from gems.backends.chat.server import IMAGE_TOKENS, Server, Wishes, tokens_in
-from gems.backends.serving import Gate
+from gems.backends.serving import Gate, Turns
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.ports import Answer, Problem, R
 from gems.core.settings import ChatOptions
@@ -95,7 +95,7 @@ class LangChainRole:
         """
         self._model = model
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, BaseChatModel] = WeakKeyDictionary()
-        self._gate = gate or Gate("the chat model", concurrency=1000, seconds=600, retries=0, paid_retries=0)
+        self._gate = gate or Gate("the chat model", turns=Turns(1000), seconds=600, retries=0, paid_retries=0)
         self._server = server or Server(Wishes(output=output))
         self._close = close
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gems.backends.serving import Gate
+from gems.backends.serving import Gate, Turns
 from gems.core.ports import Capabilities, Drawing, DrawRequest, ImageGenerator, Progress
 from gems.core.settings import DrawingOptions
 from gems.core.spending import Spend
@@ -69,7 +69,7 @@ def image_gate(options: DrawingOptions) -> Gate:
     """The gate of an image server. What may have been drawn, and charged, is repeated once at most."""
     return Gate(
         "the image server",
-        concurrency=options.concurrency,
+        turns=Turns(options.concurrency),
         seconds=options.seconds,
         retries=options.retries,
         paid_retries=min(1, options.retries),
