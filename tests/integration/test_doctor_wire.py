@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from gems.app.exam_pictures import make_pictures
 from gems.app.machine import Addresses, look_around
 from gems.core.messages import TaskInput
+from gems.evals.loopback import ChatServer, ImageServer, Loopback
 
 GEMS = [sys.executable, "-c", "from gems.app.cli import main; main()"]
 PICTURES = 12
@@ -31,11 +29,10 @@ KEY = "sk-never-shown-1234"
 unix_only = pytest.mark.skipif(os.name == "nt", reason="sends a process the signal that a terminal's Ctrl-C sends")
 
 
-class LyingServer(ThreadingHTTPServer):
+class Liar:
     """Knows the truth of the exam's pictures, and lies about counts now and then."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.truth = {
             hashlib.sha256(picture.png).hexdigest(): {it.requirement["question"]: it for it in picture.questions}
             for picture in make_pictures(PICTURES, 0, SIDE)
@@ -43,22 +40,14 @@ class LyingServer(ThreadingHTTPServer):
         self.rng = Random(1)
         self.lies: Counter[bool] = Counter()
         self.delay = 0.0
-        self.lock = threading.Lock()
-        self.keys: set[str | None] = set()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def reply(self, task: TaskInput) -> dict[str, Any]:
+    def __call__(self, task: TaskInput) -> dict[str, Any]:
+        time.sleep(self.delay)
         if task.task == "decompose":
             item = {"id": "r1", "question": "Is there an apple?", "kind": "object", "depends_on": []}
             return {"requirements": [item]}
         truth = self.truth.get(hashlib.sha256(task.images[0]).hexdigest(), {})
-        with self.lock:
-            return {
-                "verdicts": [self._verdict(item, truth.get(item["question"])) for item in task.fields["requirements"]]
-            }
+        return {"verdicts": [self._verdict(item, truth.get(item["question"])) for item in task.fields["requirements"]]}
 
     def _verdict(self, item: dict[str, Any], known: Any) -> dict[str, Any]:
         met = known.met if known else True
@@ -68,89 +57,56 @@ class LyingServer(ThreadingHTTPServer):
         return {"id": item["id"], "evidence": "seen", "verdict": "met" if met else "unmet", "confidence": 1.0}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: LyingServer
+class Server(NamedTuple):
+    liar: Liar
+    loopback: Loopback
 
-    def do_GET(self) -> None:
-        self._send(
-            {"data": [{"id": "eye"}]} if self.path == "/v1/models" else {}, 200 if "models" in self.path else 404
-        )
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.keys.add(self.headers.get("Authorization"))
-        time.sleep(self.server.delay)
-        parts = body["messages"][-1]["content"]
-        text = parts[0]["text"] if isinstance(parts, list) else parts
-        block = text.split('<gems task="', 1)[1]
-        task, rest = block.split('">\n', 1)
-        images = [
-            base64.b64decode(part["image_url"]["url"].partition(",")[2])
-            for part in parts
-            if isinstance(part, dict) and part["type"] == "image_url"
-        ]
-        reply = self.server.reply(TaskInput(task, json.loads(rest.split("\n</gems>")[0]), images))
-        message = {"role": "assistant", "content": json.dumps(reply)}
-        usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        self._send(
-            {"id": "1", "object": "chat.completion", "created": 1, "model": "eye", "choices": [choice], "usage": usage}
-        )
-
-    def _send(self, value: Any, status: int = 200) -> None:
-        content = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: Any) -> None:
-        pass
+    @property
+    def url(self) -> str:
+        return f"{self.loopback.url}/v1"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[LyingServer]:
-    with LyingServer() as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
+def server(tmp_path: Path) -> Iterator[Server]:
+    liar = Liar()
+    with Loopback(ChatServer(liar, "ollama", model="eye", key=KEY), ImageServer("vllm-omni", model="eye")) as running:
+        server = Server(liar, running)
         (tmp_path / "gems.toml").write_text(
-            f'profile = "wire"\n[profiles.wire]\nmllm = "openai:eye"\nmllm_base_url = "{running.url}"\n'
-            f'mllm_api_key_env = "EYE_KEY"\nimages = "sketch"\nsize = "{SIDE}x{SIDE}"\n'
-            '[prices."openai:eye"]\ninput = 10\noutput = 100\n',
+            f'profile = "wire"\n[profiles.wire]\nmllm = "openai:eye"\nmllm_base_url = "{server.url}"\n'
+            f'mllm_api_key_env = "EYE_KEY"\nimages = "openai:eye"\nimages_base_url = "{server.url}"\n'
+            f'size = "{SIDE}x{SIDE}"\n[prices."openai:eye"]\ninput = 10\noutput = 100\n',
             encoding="utf-8",
         )
         (tmp_path / ".env").write_text(f"EYE_KEY={KEY}\n", encoding="utf-8")
-        yield running
-        running.shutdown()
-        thread.join()
+        yield server
 
 
 def gems(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*GEMS, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_exam_finds_the_lies_of_a_server(server: LyingServer) -> None:
+def test_the_exam_finds_the_lies_of_a_server(server: Server) -> None:
     ended = gems("doctor", "--critic", "--pictures", str(PICTURES), "--json")
     assert ended.returncode == 0, ended.stderr
     record = json.loads(ended.stdout)
     counts = record["kinds"]["count"]
-    assert (counts["false_accepts"]["number"], counts["false_rejects"]["number"]) == (
-        server.lies[False],
-        server.lies[True],
-    )
-    assert sum(server.lies.values()) > 0
+    lies = server.liar.lies
+    assert (counts["false_accepts"]["number"], counts["false_rejects"]["number"]) == (lies[False], lies[True])
+    assert sum(lies.values()) > 0
     others = [record["kinds"][kind] for kind in ("object", "attribute", "spatial", "text")]
     assert all(it["false_accepts"]["number"] == it["false_rejects"]["number"] == 0 for it in others)
     assert record["usage"]["mllm_calls"] == PICTURES
-    assert record["usage"]["input_tokens"] == 1000 * PICTURES
-    # 1,000 tokens at 10 dollars a million, and 100 at 100.
-    assert record["usage"]["cost"] == pytest.approx(0.02 * PICTURES)
-    assert server.keys == {f"Bearer {KEY}"}
+    asked = [entry for entry in server.loopback.log.chat if entry.status == 200]
+    read, written = (
+        sum(entry.text_tokens + entry.image_tokens for entry in asked),
+        sum(entry.output_tokens for entry in asked),
+    )
+    assert (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) == (read, written)
+    assert record["usage"]["cost"] == pytest.approx((10 * read + 100 * written) / 1e6)
     assert KEY not in ended.stdout + ended.stderr
 
 
-def test_the_exam_keeps_within_its_money(server: LyingServer) -> None:
+def test_the_exam_keeps_within_its_money(server: Server) -> None:
     ended = gems("doctor", "--critic", "--pictures", str(PICTURES), "--max-calls", "4", "--json")
     assert ended.returncode == 0, ended.stderr
     record = json.loads(ended.stdout)
@@ -158,8 +114,8 @@ def test_the_exam_keeps_within_its_money(server: LyingServer) -> None:
 
 
 @unix_only
-def test_ctrl_c_prints_what_was_measured(server: LyingServer) -> None:
-    server.delay = 1.0
+def test_ctrl_c_prints_what_was_measured(server: Server) -> None:
+    server.liar.delay = 1.0
     exam = subprocess.Popen(
         [*GEMS, "doctor", "--critic", "--pictures", str(PICTURES), "--max-calls", "100"],
         stdout=subprocess.PIPE,
@@ -168,7 +124,7 @@ def test_ctrl_c_prints_what_was_measured(server: LyingServer) -> None:
     )
     try:
         give_up = time.monotonic() + 60
-        while not server.keys and time.monotonic() < give_up:
+        while not server.loopback.log.chat and time.monotonic() < give_up:
             time.sleep(0.05)
         time.sleep(1.3)  # the first pictures are answered, the next are on their way
         exam.send_signal(signal.SIGINT)
@@ -183,7 +139,7 @@ def test_ctrl_c_prints_what_was_measured(server: LyingServer) -> None:
     assert 0 < judged < PICTURES
 
 
-def test_the_doctor_looks_at_the_server_itself(server: LyingServer) -> None:
+def test_the_doctor_looks_at_the_server_itself(server: Server) -> None:
     ended = gems("doctor")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{server.url} answers and has eye" in ended.stdout
@@ -192,7 +148,7 @@ def test_the_doctor_looks_at_the_server_itself(server: LyingServer) -> None:
     assert KEY not in ended.stdout + ended.stderr
 
 
-async def test_init_finds_it(server: LyingServer, tmp_path: Path) -> None:
+async def test_init_finds_it(server: Server, tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9"
     machine = await look_around(tmp_path, Addresses(nobody, {"vLLM": server.url}, nobody), {})
     assert [(it.name, it.base_url, [model.name for model in it.models]) for it in machine.servers] == [
