@@ -13,7 +13,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from gems.core.settings import BUILT_IN, Settings
+from gems.core.profiles import BUILT_IN
+from gems.core.settings import Settings
 from gems.graph import open_graph
 from gems.memory import FileArtifacts
 

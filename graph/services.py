@@ -22,7 +22,8 @@ from gems.core.ports import (
     Services,
     SkillLibrary,
 )
-from gems.core.settings import Profile, Settings, load_settings
+from gems.core.profiles import Profile
+from gems.core.settings import Settings, load_settings
 from gems.core.spending import Purses
 from gems.core.state import ROLES, Role
 from gems.memory import FileArtifacts, SqliteLedger, SqliteRuns

@@ -18,7 +18,7 @@ from gems.core.context import MAX_PROMPT, GemsContext, Size, explain
 from gems.core.errors import GemsConfigError
 from gems.core.events import emit
 from gems.core.ports import ImageGenerator, Models, RunRecord, Services
-from gems.core.settings import Profile
+from gems.core.profiles import Profile
 from gems.core.state import GemsState, Options, Request
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gems.core.settings import BUILT_IN, Settings
+from gems.core.profiles import BUILT_IN
+from gems.core.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.images.scripted import ScriptedImages
 from gems.core.ports import Services
-from gems.core.settings import BUILT_IN, Settings
+from gems.core.profiles import BUILT_IN
+from gems.core.settings import Settings
 from gems.core.state import ActionName, Attempt, GemsState, Proposal
 from gems.graph import GemsGraph, OwnServices, build_graph
 from gems.memory.view import find_attempt

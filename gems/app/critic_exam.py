@@ -27,7 +27,7 @@ from gems.core.ports import (
     Services,
     SkillLibrary,
 )
-from gems.core.settings import Profile
+from gems.core.profiles import Profile
 from gems.core.spending import Purses
 from gems.core.state import Attempt, GemsState, Options, RequirementKind, Role, Usage, VerdictName, add_usage
 from gems.graph.bridge import NodeRunnable

@@ -33,8 +33,9 @@ from gems.core.context import Size
 from gems.core.errors import GemsConfigError, GemsError, GemsRunError
 from gems.core.messages import EncodedImage, compose
 from gems.core.ports import DrawRequest, Models, Services
+from gems.core.profiles import Profile
 from gems.core.replies import Requirements, Verdicts
-from gems.core.settings import Profile, Settings, load_settings
+from gems.core.settings import Settings, load_settings
 from gems.core.state import Role
 from gems.graph import make_services
 from gems.memory import FileArtifacts

@@ -14,7 +14,8 @@ from gems.app.terminal import one_line
 from gems.app.wording import money
 from gems.backends.chat.abilities import Abilities
 from gems.backends.chat.book import ServerBook
-from gems.core.settings import Endpoint, Profile, Settings
+from gems.core.profiles import Endpoint, Profile
+from gems.core.settings import Settings
 from gems.core.state import ROLES, Role
 
 SECONDS: Final = 5.0

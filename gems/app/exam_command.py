@@ -22,7 +22,8 @@ from gems.app.wording import plural
 from gems.backends.sketch.images import SketchImages
 from gems.core.errors import GemsConfigError
 from gems.core.ports import Services
-from gems.core.settings import Endpoint, Settings, load_settings
+from gems.core.profiles import Endpoint
+from gems.core.settings import Settings, load_settings
 from gems.graph import OwnServices
 from gems.memory import FileArtifacts
 

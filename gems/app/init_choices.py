@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gems.app.machine import FoundModel, Machine
-from gems.core.settings import PRICES, Price
+from gems.core.profiles import PRICES, Price
 
 _OFFERED: Final = 4
 """Models of one server that are offered."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from gems.app.init_choices import Choice
 from gems.core.errors import GemsConfigError
-from gems.core.settings import PAID_CAPS
+from gems.core.profiles import PAID_CAPS
 
 PROFILE: Final = "mine"
 """The profile that is written."""

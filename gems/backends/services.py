@@ -15,7 +15,8 @@ from gems.backends.recording import record, replay
 from gems.backends.serving import Gate, Turns
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ChatRole, ImageGenerator, Models, Prices
-from gems.core.settings import DrawingOptions, Endpoint, Price, Settings
+from gems.core.profiles import DrawingOptions, Endpoint, Price
+from gems.core.settings import Settings
 from gems.core.state import ROLES, Role
 
 FREE: Final = Price()

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
-from gems.core.settings import Profile
+from gems.core.profiles import Profile
 from gems.core.spending import Purses
 from gems.core.state import Role, Status, Usage
 

@@ -24,7 +24,8 @@ from gems.backends.chat.rehearsal import rehearse
 from gems.backends.chat.scripted import ScriptedRole
 from gems.core.messages import TaskInput
 from gems.core.ports import Answer, Capabilities, Drawing, DrawRequest, Progress, R
-from gems.core.settings import BUILT_IN, Settings
+from gems.core.profiles import BUILT_IN
+from gems.core.settings import Settings
 from gems.evals.figures import Figure, Target
 from gems.graph import GemsGraph, OwnServices, open_graph
 from gems.nodes.refiner import VIEW_SIDE

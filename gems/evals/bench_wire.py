@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 
-from gems.core.settings import DrawingOptions, Profile, Settings
+from gems.core.profiles import DrawingOptions, Profile
+from gems.core.settings import Settings
 from gems.core.state import GemsState
 from gems.evals.bench_loop import ROUNDS, SIDE, make_picture
 from gems.evals.figures import Figure, Target

@@ -21,7 +21,8 @@ from gems.backends.sketch.images import load_pipeline
 from gems.backends.sketch.scene import Scene
 from gems.backends.sketch.vocabulary import MAX_OBJECTS
 from gems.core.errors import GemsError
-from gems.core.settings import BUILT_IN, Settings
+from gems.core.profiles import BUILT_IN
+from gems.core.settings import Settings
 from gems.evals import engine_report, geneval, geneval2
 from gems.evals.phrasing import Phrasing, compare_phrasings
 from gems.evals.runs import MeasuredRun, measure_run

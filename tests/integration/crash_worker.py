@@ -15,7 +15,8 @@ from gems.backends.chat.rehearsal import rehearse
 from gems.backends.images.scripted import ScriptedImages
 from gems.core.messages import TaskInput
 from gems.core.ports import Drawing, DrawRequest, Progress
-from gems.core.settings import BUILT_IN, Settings
+from gems.core.profiles import BUILT_IN
+from gems.core.settings import Settings
 from gems.graph import OwnServices, open_graph
 from gems.memory import drawing_key
 

@@ -20,7 +20,7 @@ from gems.backends.images.comfyui import ComfyImages, Pace
 from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.ports import Drawing, DrawRequest, Progress
-from gems.core.settings import DrawingOptions, Endpoint, Price
+from gems.core.profiles import DrawingOptions, Endpoint, Price
 from gems.core.spending import Purses
 from gems.evals.loopback.comfyui import LoopbackComfyUI
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from gems.core.settings import BUILT_IN, Settings
+from gems.core.profiles import BUILT_IN
+from gems.core.settings import Settings
 from gems.graph import open_graph
 from gems.memory import FileArtifacts, read_png_text
 

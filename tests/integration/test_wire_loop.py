@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.images.scripted import ScriptedImages
 from gems.core.errors import ModelOutage
-from gems.core.settings import ChatOptions, CriticOptions, DrawingOptions, Profile, Settings
+from gems.core.profiles import ChatOptions, CriticOptions, DrawingOptions, Profile
+from gems.core.settings import Settings
 from gems.core.state import CriticMode, GemsState
 from gems.evals.loopback import (
     CHAT_FAULTS,

@@ -13,7 +13,8 @@ from PIL import Image
 
 from gems.backends.chat.rehearsal import rehearse
 from gems.core.messages import TaskInput
-from gems.core.settings import DrawingOptions, Profile, Settings
+from gems.core.profiles import DrawingOptions, Profile
+from gems.core.settings import Settings
 from gems.core.state import GemsState
 from gems.evals.loopback import MARKER, ChatServer, ImageServer, Loopback, brain_of
 from gems.evals.loopback.comfyui import LoopbackComfyUI

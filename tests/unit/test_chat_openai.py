@@ -23,8 +23,8 @@ from gems.backends.serving import Gate, Turns
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import EncodedImage, compose
 from gems.core.ports import Answer
+from gems.core.profiles import ChatOptions, Endpoint, Price
 from gems.core.replies import Lesson
-from gems.core.settings import ChatOptions, Endpoint, Price
 from gems.core.spending import Purse, Purses, Spend
 from gems.core.state import Options, Usage
 

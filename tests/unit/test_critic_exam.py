@@ -24,7 +24,8 @@ from gems.backends.sketch.questions import read_question
 from gems.core.errors import GemsConfigError, ModelOutage
 from gems.core.intervals import share
 from gems.core.messages import TaskInput
-from gems.core.settings import BUILT_IN, CriticOptions, Settings
+from gems.core.profiles import BUILT_IN, CriticOptions
+from gems.core.settings import Settings
 from gems.core.state import RequirementKind
 from gems.graph import OwnServices
 from gems.memory import FileArtifacts

@@ -14,7 +14,7 @@ from gems.backends.images.comfyui.mapping import Branch, find_branches
 from gems.backends.images.comfyui.server import ComfyServer
 from gems.backends.images.comfyui.workflow import Slot, read_workflow
 from gems.core.errors import GemsConfigError
-from gems.core.settings import DrawingOptions, Endpoint
+from gems.core.profiles import DrawingOptions, Endpoint
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 Json = dict[str, Any]

@@ -16,7 +16,7 @@ from gems.backends.images import picture
 from gems.backends.images.faults import place, read_reply, sort_break, sort_reply
 from gems.backends.images.picture import check_picture
 from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 KEY = "my-very-own-key"
 ENDPOINT = Endpoint(

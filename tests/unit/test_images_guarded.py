@@ -13,7 +13,7 @@ from gems.backends.images.scripted import ScriptedImages
 from gems.backends.serving import Gate, Turns
 from gems.core.errors import Again, BudgetSpent, DrawingRefused, ModelOutage
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
-from gems.core.settings import DrawingOptions
+from gems.core.profiles import DrawingOptions
 from gems.core.spending import Purses
 from gems.core.state import Options, Usage
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from gems.backends.images.openai import OpenAIImages
 from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.ports import DrawRequest
-from gems.core.settings import DrawingOptions, Endpoint, Price
+from gems.core.profiles import DrawingOptions, Endpoint, Price
 
 KEY = "sk-test-0123456789"
 OPENAI = "https://api.openai.com/v1"

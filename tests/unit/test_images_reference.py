@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from gems.backends.images.reference import MOST_PROMPT_BYTES, ReferenceImages
 from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.ports import DrawRequest
-from gems.core.settings import DrawingOptions, Endpoint, Price
+from gems.core.profiles import DrawingOptions, Endpoint, Price
 
 
 def png() -> bytes:

@@ -19,7 +19,8 @@ from gems.backends.chat.server import Server, Wishes
 from gems.backends.images.scripted import ScriptedImages
 from gems.core.errors import GemsConfigError
 from gems.core.ports import Answer, Drawing, DrawRequest, Prices, Progress, R
-from gems.core.settings import Endpoint, Price, Profile, Settings
+from gems.core.profiles import Endpoint, Price, Profile
+from gems.core.settings import Settings
 from gems.core.state import GemsState, Options
 from gems.graph import GemsGraph, OwnServices, build_graph
 from gems.nodes.estimate import INPUT_TOKENS, OUTPUT_TOKENS, estimate

@@ -13,7 +13,8 @@ from gems.backends.images.scripted import ScriptedImages
 from gems.backends.recording import record, replay
 from gems.core.errors import DrawingRefused, GemsConfigError, GemsRunError
 from gems.core.ports import Models
-from gems.core.settings import Profile, Settings
+from gems.core.profiles import Profile
+from gems.core.settings import Settings
 from gems.core.state import ROLES, GemsState
 from gems.graph import MachineServices, OwnServices, build_graph
 

@@ -10,7 +10,8 @@ import pytest
 from gems.backends.services import make_models
 from gems.core.context import Size
 from gems.core.errors import GemsConfigError
-from gems.core.settings import PAID_CAPS, Price, load_settings
+from gems.core.profiles import PAID_CAPS, Price
+from gems.core.settings import load_settings
 from gems.core.state import Role
 
 

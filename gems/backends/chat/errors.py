@@ -9,7 +9,7 @@ from typing import Any, Final
 from gems.backends.cleaning import clean
 from gems.backends.serving import retry_after
 from gems.core.errors import GemsConfigError, GemsError, ModelOutage
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 HOSTED: Final = "https://api.openai.com/v1"
 

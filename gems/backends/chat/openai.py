@@ -15,7 +15,7 @@ from gems.backends.chat.server import Server, Wishes
 from gems.backends.connections import Connections
 from gems.backends.serving import Gate
 from gems.core.errors import GemsConfigError
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 
 def make_openai_chat(

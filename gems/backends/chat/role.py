@@ -21,7 +21,7 @@ from gems.backends.chat.server import IMAGE_TOKENS, Server, Wishes, tokens_in
 from gems.backends.serving import Gate, Turns
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.ports import Answer, Problem, R
-from gems.core.settings import ChatOptions
+from gems.core.profiles import ChatOptions
 from gems.core.spending import Spend
 from gems.core.state import Usage, add_usage
 

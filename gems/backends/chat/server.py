@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from gems.backends.chat.abilities import Abilities, lesser
 from gems.backends.chat.book import ServerBook
 from gems.backends.chat.errors import HOSTED, status_of, words_of
-from gems.core.settings import Endpoint, Price
+from gems.core.profiles import Endpoint, Price
 
 MOST_RUBBISH: Final = 2
 """Questions in a row without a readable answer, after which JSON is asked for in the next way."""

@@ -13,7 +13,7 @@ from gems.backends.cleaning import clean
 from gems.backends.images.faults import read_reply, sort_reply
 from gems.backends.images.picture import check_picture
 from gems.core.errors import GemsError, ModelOutage
-from gems.core.settings import Endpoint, Price
+from gems.core.profiles import Endpoint, Price
 
 Fetch = Callable[[str], Awaitable[bytes]]
 

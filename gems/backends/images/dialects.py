@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from gems.backends.images.faults import Reply
 from gems.backends.images.presets import Family
-from gems.core.settings import DrawingOptions
+from gems.core.profiles import DrawingOptions
 
 _SAMPLING: Final = frozenset({"seed", "num_inference_steps", "guidance_scale", "true_cfg_scale", "negative_prompt"})
 

@@ -12,7 +12,7 @@ import httpx
 from gems.backends.cleaning import clean
 from gems.backends.serving import retry_after
 from gems.core.errors import DrawingRefused, GemsConfigError, GemsError, ModelOutage
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 _NO_CREDIT: Final = re.compile(r"insufficient_quota|billing|credit balance|payment required", re.IGNORECASE)
 _REFUSED_CODES: Final = re.compile(

@@ -7,7 +7,7 @@ from typing import Any
 
 from gems.backends.serving import Gate, Turns
 from gems.core.ports import Capabilities, Drawing, DrawRequest, ImageGenerator, Progress
-from gems.core.settings import DrawingOptions
+from gems.core.profiles import DrawingOptions
 from gems.core.spending import Spend
 
 

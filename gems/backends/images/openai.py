@@ -29,7 +29,7 @@ from gems.backends.images.picture import MOST_BYTES
 from gems.backends.images.presets import Dimensions, family_of, length_warning
 from gems.core.errors import DrawingRefused, GemsConfigError, GemsError, ModelOutage
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI

@@ -17,7 +17,7 @@ from gems.backends.images.picture import check_picture
 from gems.backends.images.presets import Dimensions, family_of, length_warning
 from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 MOST_PROMPT_BYTES: Final = 60_000
 """Longest prompt as it stands in an address; httpx refuses addresses of 64 KiB and more."""

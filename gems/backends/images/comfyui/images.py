@@ -15,7 +15,7 @@ from gems.backends.images.comfyui.server import ComfyServer
 from gems.backends.images.comfyui.workflow import Slot, read_workflow
 from gems.core.errors import GemsConfigError
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 GRAIN: Final = 8
 """Pixels of a picture that a latent's cell stands for, at least."""

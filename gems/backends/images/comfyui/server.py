@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from gems.backends.cleaning import clean
 from gems.backends.connections import Connections
 from gems.backends.images.faults import place, read_reply, sort_break, sort_reply
-from gems.core.settings import Endpoint
+from gems.core.profiles import Endpoint
 
 LOCAL: Final = "http://127.0.0.1:8188"
 """Where ComfyUI listens unless told otherwise."""

@@ -1,0 +1,208 @@
+"""What a profile is: who answers and who draws, how they are called, what they cost, and what a run may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from gems.core.state import CriticMode, Mode, Role
+
+
+class Price(BaseModel):
+    """What a model costs, in US dollars."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(default=0.0, ge=0, description="a million tokens read")
+    output: float = Field(default=0.0, ge=0, description="a million tokens written, thoughts included")
+    image: float = Field(default=0.0, ge=0, description="one drawing at the profile's size and quality, at most")
+
+
+class ChatOptions(BaseModel):
+    """How a chat model is called."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: int = Field(default=8, ge=1, description="most calls to the server at the same time")
+    seconds: float = Field(default=180.0, gt=0, description="time limit of one call")
+    retries: int = Field(default=2, ge=0, description="repeats of a call that failed, where a repeat can help")
+    output: Literal["auto", "json_schema", "json_object", "text"] = Field(
+        default="auto", description="how JSON is asked for; auto takes the first of these that the server understands"
+    )
+    logprobs: bool | None = Field(default=None, description="ask for log-probabilities; left out, where they are given")
+    max_tokens: int = Field(default=16_384, ge=256, description="most tokens of one reply, thoughts included")
+    temperature: float | None = Field(default=None, ge=0)
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="fields of your server's own, sent as they are"
+    )
+
+
+class DrawingOptions(BaseModel):
+    """How an image server is called. What decides a picture goes into its key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: int = Field(default=4, ge=1, description="most drawings asked for at the same time")
+    seconds: float = Field(default=600.0, gt=0, description="time limit of one drawing")
+    retries: int = Field(
+        default=2, ge=0, description="repeats where the server did nothing; one where it may have drawn"
+    )
+    server: Literal["auto", "openai", "vllm-omni", "sglang"] = "auto"
+    edit: bool | None = Field(default=None, description="whether the model can edit; left out, by its name")
+    steps: int | None = Field(default=None, ge=1)
+    guidance_scale: float | None = Field(default=None, ge=0)
+    true_cfg_scale: float | None = Field(default=None, ge=0)
+    negative_prompt: str | None = None
+    quality: str | None = None
+    notes: str = Field(default="", description="what the planner and refiner should know about the model's prompts")
+    nodes: dict[str, str] = Field(
+        default_factory=dict,
+        description="where a ComfyUI workflow takes prompt, seed, width, ...: title or id, then .input",
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="fields of your server's own, sent as they are"
+    )
+
+
+class CriticOptions(BaseModel):
+    """How pictures are judged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: CriticMode = Field(default="batch", description="one call for all requirements, or one for each")
+
+
+class RoleModel(BaseModel):
+    """A model of one role alone. What is left out is the profile's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="provider:model")
+    base_url: str | None = None
+    api_key_env: str | None = None
+    chat: ChatOptions | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        return value if value is None else check_url(value)
+
+
+class Endpoint(BaseModel):
+    """One model: `provider:model`, where its server is, its key, and how it is called."""
+
+    model_config = ConfigDict(frozen=True)
+
+    provider: str
+    model: str = ""
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    key_name: str = ""
+    """The environment variable that should hold the key, for messages."""
+    chat: ChatOptions = ChatOptions()
+    drawing: DrawingOptions = DrawingOptions()
+    price: Price | None = None
+    """None: nobody said what it costs."""
+    folder: Path = Path()
+    """Where `gems.toml` lies: a model that is a file is looked for from here."""
+
+    @property
+    def name(self) -> str:
+        """`provider:model`, or the provider alone."""
+        return f"{self.provider}:{self.model}" if self.model else self.provider
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether calls are charged, as far as one can tell: a key is what one pays with."""
+        return self.provider == "openai" and (self.api_key is not None or self.base_url is None)
+
+
+class Profile(BaseModel):
+    """A named set of models with their defaults, as `[profiles.NAME]` of `gems.toml` writes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(default="", exclude=True, description="filled in from the table's name")
+    mllm: str = Field(description="provider:model that answers the roles' questions")
+    images: str = Field(description="provider:model that draws")
+    mllm_base_url: str | None = None
+    images_base_url: str | None = None
+    api_key_env: str | None = Field(default=None, description="environment variable that holds the key of both")
+    mllm_api_key_env: str | None = None
+    images_api_key_env: str | None = None
+    roles: dict[Role, RoleModel] = Field(default_factory=dict, description="models of single roles")
+    chat: ChatOptions = ChatOptions()
+    drawing: DrawingOptions = DrawingOptions()
+    critic: CriticOptions = CriticOptions()
+    size: str = "1024x1024"
+    mode: Mode = "gems"
+    max_rounds: int = Field(default=5, ge=1, le=100)
+    patience: int | None = Field(default=None, ge=1)
+    candidates: int = Field(default=1, ge=1, le=16)
+    max_images: int | None = Field(default=None, ge=1)
+    max_calls: int | None = Field(default=None, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0)
+    max_cost: float | None = Field(default=None, gt=0)
+    overlap: bool = Field(default=True, description="chat and drawing may run at the same time")
+    image_side: int = Field(default=1024, ge=128, description="longest side, in pixels, of images sent to the mllm")
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _short_roles(cls, value: object) -> object:
+        """`critic = "openai:small"` is short for a table with that model alone."""
+        if not isinstance(value, Mapping):
+            return value
+        return {role: {"model": model} if isinstance(model, str) else model for role, model in value.items()}
+
+    @field_validator("mllm_base_url", "images_base_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        return value if value is None else check_url(value)
+
+
+def check_url(url: str) -> str:
+    """The URL of a server. It carries no key, because it is shown and logged.
+
+    Raises:
+        ValueError: not http or https, or there is a user, a password or a query in it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a base URL begins with http:// or https://, and a host")
+    if parts.username or parts.password or parts.query:
+        raise ValueError("a base URL carries no user, key or query: name the key's variable in api_key_env")
+    return url
+
+
+BUILT_IN: Final[Mapping[str, Profile]] = {
+    "sketch": Profile(mllm="sketch", images="sketch"),
+    "openai": Profile(
+        mllm="openai:gpt-5-mini",
+        images="openai:gpt-image-1-mini",
+        api_key_env="OPENAI_API_KEY",
+        drawing=DrawingOptions(quality="medium"),
+        max_cost=1.0,
+    ),
+    # The paper's own set-up: Kimi K2.5 behind SGLang, Z-Image-Turbo behind the authors' image server.
+    "paper": Profile(
+        mllm="openai:moonshotai/Kimi-K2.5",
+        mllm_base_url="http://localhost:30000/v1",
+        images="reference:z-image-turbo",
+        images_base_url="http://localhost:8000",
+        mode="paper",
+        critic=CriticOptions(mode="single"),
+    ),
+}
+
+PRICES: Final[Mapping[str, Price]] = {
+    # US dollars, OpenAI's list prices of March 2026: check yours, and set [prices] where they differ.
+    "openai:gpt-5-mini": Price(input=0.25, output=2.0),
+    "openai:gpt-image-1-mini": Price(input=2.5, output=8.0, image=0.015),
+}
+
+PAID_CAPS: Final[Mapping[str, int]] = {"max_images": 8, "max_calls": 60}
+"""Limits of a profile that costs money and names none of its own."""
