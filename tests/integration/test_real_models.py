@@ -8,11 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.tracers.base import BaseTracer
+from langchain_core.tracers.schemas import Run
 
 import gems
+from gems.core.settings import load_settings
 from gems.evals.loopback import ChatServer, ImageServer, Loopback, exactly, seeing
+from gems.graph import open_graph
 
 TORCH = (
     "torch",
@@ -28,6 +33,25 @@ TORCH = (
 CHAT_KEY = "sk-proj-ThisIsTheChatKey0123456789"
 IMAGE_KEY = "imagekey0123456789abcdef"
 PROMPT = "a red dog to the left of a blue car"
+
+
+class Traced(BaseTracer):
+    """Keeps all that a tracer is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.text = ""
+
+    def _persist_run(self, run: Run) -> None:
+        self._keep(run)
+
+    def _keep(self, run: Run) -> None:
+        self.names.add(run.name)
+        told = (run.inputs, run.outputs, run.serialized, run.extra, run.error, run.events, run.tags)
+        self.text += "".join(map(repr, told))
+        for child in run.child_runs:
+            self._keep(child)
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +172,29 @@ def test_a_server_of_images_that_repeats_its_key_neither(tmp_path: Path) -> None
     _check_untold(tmp_path, said)
 
 
+def _pieces() -> list[bytes]:
+    return [key[start : start + 12].encode() for key in (CHAT_KEY, IMAGE_KEY) for start in (0, len(key) - 12)]
+
+
 def _check_untold(folder: Path, said: list[subprocess.CompletedProcess[str]]) -> None:
     """Neither key, nor a long piece of one, in what was printed or in any file that was written."""
-    pieces = [key[start : start + 12].encode() for key in (CHAT_KEY, IMAGE_KEY) for start in (0, len(key) - 12)]
-    for piece in pieces:
+    for piece in _pieces():
         for done in said:
             assert piece not in (done.stdout + done.stderr).encode()
         for path in folder.rglob("*"):
             assert not path.is_file() or piece not in path.read_bytes(), path
+
+
+async def test_traces_carry_no_key(tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What LangSmith and other tracers would be sent: every run's inputs, outputs, options and errors."""
+    settings(tmp_path, server.url)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    traced = Traced()
+    config: Any = {"configurable": {"thread_id": "t"}, "callbacks": [traced]}
+    async with open_graph(load_settings(tmp_path)) as graph:
+        await graph.ainvoke({"prompt": PROMPT}, config, context={"seed": 3})  # type: ignore[arg-type]
+    assert {"planner", "generator", "critic"} <= traced.names
+    assert any("ompletions" in name for name in traced.names)
+    for piece in _pieces():
+        assert piece.decode() not in traced.text
