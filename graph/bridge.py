@@ -14,8 +14,9 @@ from typing import Any, Final
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from gems.core.spending import Purses
-from gems.core.state import GemsState, seconds_spent
+from gems.core.state import GemsState, add_usage, seconds_spent
 from gems.nodes.asking import Node, Update
+from gems.nodes.given import limits_of
 
 
 class NodeRunnable(Runnable[GemsState, Update]):
@@ -37,10 +38,20 @@ class NodeRunnable(Runnable[GemsState, Update]):
 
     async def _at_work(self, state: GemsState) -> Update:
         started = time.time()
-        if "trajectory_id" in state:
-            spent = seconds_spent(state["spans"])
-            self._purses.open(state["trajectory_id"], state["options"], state["usage"], spent)
-        update = await self._node(state)
+        if "trajectory_id" not in state:
+            return {"spans": [[started, time.time()]], **await self._node(state)}
+        worked = seconds_spent(state["spans"])
+        limits = limits_of(state["options"])
+        purse = await self._purses.open(state["trajectory_id"], limits, state["usage"], worked)
+        try:
+            update = await self._node(state)
+        except BaseException:
+            # The state is not told of this; the limit of time is.
+            await asyncio.shield(purse.waste(time.time() - started))
+            raise
+        usage = update.get("usage", {})
+        if "__overwrite__" not in usage:
+            update = {**update, "usage": add_usage(usage, purse.take_lost())}
         return {"spans": [[started, time.time()]], **update}
 
 

@@ -79,7 +79,7 @@ def build_graph(
     builder.add_edge("generator", "critic")
     builder.add_conditional_edges("critic", routing.after_critic, ["review", "generator"])
     builder.add_conditional_edges("review", routing.after_review, ["refiner", "finish"])
-    builder.add_conditional_edges("refiner", routing.after_refiner, ["generator", "compressor"])
+    builder.add_conditional_edges("refiner", routing.after_refiner, ["generator", "compressor", "review"])
     builder.add_conditional_edges("compressor", routing.after_compressor, ["generator", END])
     builder.add_edge("finish", END)
     graph: Any = builder.compile(checkpointer=checkpointer, name=name)

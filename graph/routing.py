@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from langgraph.types import Send
@@ -9,7 +10,7 @@ from langgraph.types import Send
 from gems.core.state import GemsState, Proposal
 from gems.memory.view import find_attempt
 from gems.nodes.critic import unjudged
-from gems.nodes.generator import Task
+from gems.nodes.generator import Task, Wanted
 from gems.nodes.proposing import images_left, nothing_drawn, undrawn
 
 
@@ -21,21 +22,20 @@ def after_intake(
         return "finish"
     if state["round"] == 0:
         return "planner", "decomposer"
-    if undrawn(state):
-        return draw_all(state)
-    return "critic" if unjudged(state) else "review"
+    return draw_all(state) or ("critic" if unjudged(state) else "review")
 
 
 def draw_all(state: GemsState) -> list[Send]:
     """One generator for each proposal of the round that is not drawn yet, within the images allowed."""
     left = images_left(state["options"], state["usage"])
-    return [_send(state, it, alone=len(state["proposals"]) == 1) for it in undrawn(state)[:left]]
+    alone = len(state["proposals"]) == 1
+    return [_send(state, [proposal], alone=alone) for proposal in undrawn(state)[:left]]
 
 
-def after_critic(state: GemsState) -> Literal["review"] | list[Send]:
-    """Review, unless every drawing of the round failed: then all are drawn once more, and a failure stops the run."""
+def after_critic(state: GemsState) -> Literal["review"] | Send:
+    """Review, unless every drawing of the round failed: then one generator draws all once more, and may stop the run."""
     if nothing_drawn(state):
-        return [_send(state, proposal, alone=True) for proposal in state["proposals"]]
+        return _send(state, state["proposals"], alone=True)
     return "review"
 
 
@@ -44,9 +44,12 @@ def after_review(state: GemsState) -> Literal["refiner", "finish"]:
     return "finish" if state["stop_reason"] else "refiner"
 
 
-def after_refiner(state: GemsState) -> list[Send | Literal["compressor"]]:
-    """Draw, and compress meanwhile; where chat and drawing must not overlap, compress first."""
-    return ["compressor", *draw_all(state)] if state["options"]["overlap"] else ["compressor"]
+def after_refiner(state: GemsState) -> list[Send | Literal["compressor"]] | Literal["review"]:
+    """Draw, and compress meanwhile; where chat and drawing must not overlap, compress first. With nothing to draw, end."""
+    drawings = draw_all(state)
+    if not drawings:
+        return "review"
+    return ["compressor", *drawings] if state["options"]["overlap"] else ["compressor"]
 
 
 def after_compressor(state: GemsState) -> list[Send] | Literal["__end__"]:
@@ -54,16 +57,19 @@ def after_compressor(state: GemsState) -> list[Send] | Literal["__end__"]:
     return "__end__" if state["options"]["overlap"] else draw_all(state)
 
 
-def _send(state: GemsState, proposal: Proposal, *, alone: bool) -> Send:
-    parent = find_attempt(state["attempts"], proposal["parent"]) if proposal["action"] == "edit" else None
+def _send(state: GemsState, proposals: Sequence[Proposal], *, alone: bool) -> Send:
     task = Task(
         trajectory_id=state["trajectory_id"],
         options=state["options"],
         usage=state["usage"],
         spans=state["spans"],
-        proposal=proposal,
         references=state["request"].get("references", []),
-        source=parent.get("artifact") if parent else None,
+        wanted=[Wanted(proposal=proposal, source=_source(state, proposal)) for proposal in proposals],
         alone=alone,
     )
     return Send("generator", task)
+
+
+def _source(state: GemsState, proposal: Proposal) -> str | None:
+    parent = find_attempt(state["attempts"], proposal["parent"]) if proposal["action"] == "edit" else None
+    return parent.get("artifact") if parent else None

@@ -38,7 +38,7 @@ class MachineServices:
     def __init__(self, settings: Settings | None = None) -> None:
         """Use these settings, or those of the current folder and environment."""
         self._given = settings
-        self._purses = Purses()
+        self._purses = Purses(lambda: self.ledger)
         self._models: dict[str, Models] = {}
         self._making = threading.Lock()
 

@@ -47,7 +47,7 @@ def as_reference(content: bytes, name: str) -> bytes:
                     f"the reference image {name} has {image.width}x{image.height} pixels; the limit is "
                     f"{MOST_PIXELS // 10**6} million: scale it down"
                 )
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+            picture = _in_eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise GemsConfigError(f"the reference image {name} is no picture that can be read: {error}") from error
     picture.thumbnail((MOST_SIDE, MOST_SIDE))
@@ -55,6 +55,13 @@ def as_reference(content: bytes, name: str) -> bytes:
     # A new image has no metadata to save.
     Image.frombytes("RGB", picture.size, picture.tobytes()).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled to 8, where Pillow alone would turn all but the darkest tones white."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return image.convert("I").point(lambda value: value / 257 + 0.5).convert("L")
 
 
 async def keep_reference(artifacts: ArtifactStore, path: Path) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from PIL import Image
 
-from gems.core.errors import BudgetSpent
+from gems.core.errors import BudgetSpent, GemsConfigError
 from gems.core.messages import EncodedImage, Task, compose
 from gems.core.ports import Answer, ArtifactStore, Models, R, Services
-from gems.core.state import GemsState, Role, Usage
+from gems.core.state import GemsState, Options, Role, Usage
 
+T = TypeVar("T")
 Update = dict[str, Any]
 Node = Callable[[GemsState], Awaitable[Update]]
 
@@ -26,8 +27,24 @@ _WITH_REFERENCES: Final[frozenset[Task]] = frozenset({"write_prompts", "decompos
 
 
 async def models_of(services: Services, state: GemsState) -> Models:
-    """The models of the trajectory's profile. Made in a thread: the first time, it may read files and load packages."""
-    return await asyncio.to_thread(services.models, state["options"]["profile"])
+    """The models of the trajectory's profile. Made in a thread: the first time, it may read files and load packages.
+
+    Raises:
+        GemsConfigError: the profile means other models than those the trajectory was begun with.
+    """
+    return await asyncio.to_thread(same_models, services, state["options"])
+
+
+def same_models(services: Services, options: Options) -> Models:
+    """As `models_of`; this may block."""
+    models = services.models(options["profile"])
+    if options["models"] != models.names:
+        before, now = (" and ".join(names.values()) for names in (options["models"], models.names))
+        raise GemsConfigError(
+            f"this run was begun with {before}, but the profile {options['profile']!r} now means {now}: set the models "
+            "back, or start a new run"
+        )
+    return models
 
 
 def version(services: Services, task: Task, built_in: str) -> dict[str, str]:
@@ -68,6 +85,17 @@ async def ask(
         return await models.roles[role].ask(compose(task, instructions, fields, images), reply_model)
     except BudgetSpent:
         return Answer(None, Usage(), problem="over budget")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, in order. When one fails, the others are cancelled: what is not begun is not paid for."""
+    tasks: list[asyncio.Task[T]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks.extend(group.create_task(part) for part in work)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def show(artifacts: ArtifactStore, artifact: str, label: str, side: int) -> EncodedImage:

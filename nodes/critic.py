@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -13,7 +12,7 @@ from gems.core.ports import Answer, Services
 from gems.core.replies import Verdicts
 from gems.core.state import Attempt, GemsState, Requirement, Usage, Verdict, VerdictName, add_usage
 from gems.memory.view import asked
-from gems.nodes.asking import Node, Update, ask, models_of, show
+from gems.nodes.asking import Node, Update, ask, models_of, show, together
 from gems.nodes.belief import verdict_beliefs
 
 JUDGE: Final = """\
@@ -22,6 +21,8 @@ verdict: met, unmet, or unknown when the picture does not tell. Count by pointin
 are the viewer's. Judge what is there, not what was probably meant; a part of a requirement that is missing makes it \
 unmet. Answer every id exactly once. `confidence` is how sure you are, from 0 to 1."""
 
+OVER_BUDGET: Final = "the critic's reply was over budget"
+"""Evidence of a verdict that was not asked for, because a limit forbade the call."""
 DOUBT: Final = 0.6
 """Confidence under which a requirement is asked again, alone."""
 
@@ -38,7 +39,7 @@ def make_critic(services: Services) -> Node:
 
     async def critic(state: GemsState) -> Update:
         fresh = unjudged(state)
-        judgements = await asyncio.gather(*(_judge_attempt(services, state, attempt) for attempt in fresh))
+        judgements = await together(_judge_attempt(services, state, attempt) for attempt in fresh)
         usage, judged, warnings = Usage(), list[Attempt](), list[str]()
         for attempt, judgement in zip(fresh, judgements, strict=True):
             usage = add_usage(usage, judgement.usage)
@@ -73,7 +74,7 @@ async def judge_alone(
 ) -> Judgement:
     """One call for each requirement."""
     image = await _show(services, state, artifact)
-    parts = await asyncio.gather(*(_judge(services, state, image, [item]) for item in requirements))
+    parts = await together(_judge(services, state, image, [item]) for item in requirements)
     verdicts: dict[str, Verdict] = {}
     usage = Usage()
     for part in parts:

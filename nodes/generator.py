@@ -1,4 +1,4 @@
-"""The generator: draws one candidate, once."""
+"""The generator: draws candidates, each once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 from typing_extensions import TypedDict
 
-from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
+from gems.core.errors import BudgetSpent, DrawingRefused, ModelOutage
 from gems.core.events import emit, emitter
 from gems.core.ports import DrawRequest, Models, Services
-from gems.core.state import Attempt, Failure, GemsState, Options, Proposal, Span, Usage
+from gems.core.state import Attempt, Failure, GemsState, Options, Proposal, Span, Usage, add_usage
 from gems.memory.artifacts import artifact_id
 from gems.memory.ledger import drawing_key
 from gems.memory.png import export_png, to_png
@@ -21,19 +21,32 @@ KEY_FIELD: Final = "gems:key"
 """The text field of a stored PNG that carries its drawing key."""
 
 
+class Wanted(TypedDict):
+    """One drawing to be made."""
+
+    proposal: Proposal
+    source: str | None
+    """Artifact of the image that an edit starts from."""
+
+
 class Task(TypedDict):
-    """What one generator is sent: its proposal, and the few facts of the trajectory it needs."""
+    """What one generator is sent: drawings to be made, and the few facts of the trajectory that it needs."""
 
     trajectory_id: str
     options: Options
     usage: Usage
     spans: list[Span]
-    proposal: Proposal
     references: list[str]
-    source: str | None
-    """Artifact of the image that an edit starts from."""
+    wanted: list[Wanted]
     alone: bool
-    """Whether an outage is to stop the run, to be resumed; otherwise it is kept as the attempt's failure."""
+    """Whether nobody else draws: if nothing can be drawn, the step fails, and can be resumed."""
+
+
+class _Made(NamedTuple):
+    attempt: Attempt
+    usage: Usage
+    outage: Exception | None = None
+    """Why nothing was drawn, where the same drawing may work later."""
 
 
 class _Received(NamedTuple):
@@ -48,61 +61,66 @@ class _Received(NamedTuple):
 def make_generator(services: Services) -> Node:
     """The generator node.
 
-    A failed drawing becomes an attempt with its failure, so that its siblings live. `alone`, an outage raises instead, and
-    the run can be resumed.
+    A failed drawing becomes an attempt with its failure, so that its siblings live. Where nobody else draws and nothing
+    could be drawn, the step raises instead, and the run can be resumed.
     """
 
     async def generator(state: GemsState) -> Update:
         task: Task = state  # type: ignore[assignment]  # what was sent, not the graph's state
-        proposal = task["proposal"]
-        attempt: Attempt = {**proposal}  # type: ignore[typeddict-item]  # a proposal is an attempt's beginning
         models = await models_of(services, state)
-        try:
-            received = await _draw(services, models, task)
-        except DrawingRefused as error:
-            return _not_drawn(attempt, "refused", error)
-        except BudgetSpent as error:
-            return _not_drawn(attempt, "budget", error)
-        except GemsConfigError:
-            raise
-        except Exception as error:
-            # Whatever it is, siblings in flight must live; if nothing is drawn at all, the round is drawn again, and raises.
-            if task["alone"]:
-                raise
-            return _not_drawn(attempt, "outage", error)
-        emit(
-            "drawn",
-            attempt=attempt["id"],
-            artifact=received.artifact,
-            seconds=received.seconds,
-            reused=received.reused,
-            prompt=attempt["prompt"],
-            seed=attempt["seed"],
-            action=attempt["action"],
-        )
-        usage = Usage(reused=1)
-        if not received.reused:
-            usage = Usage(images=1, image_seconds=received.seconds, cost=received.cost)
-        attempt["artifact"], attempt["reused"] = received.artifact, received.reused
-        return {"attempts": [attempt], "usage": usage}
+        made = await asyncio.gather(*(_make(services, models, task, wanted) for wanted in task["wanted"]))
+        outages = [it.outage for it in made if it.outage]
+        if task["alone"] and len(outages) == len(made):
+            raise outages[0]
+        usage = Usage()
+        for it in made:
+            usage = add_usage(usage, it.usage)
+        return {"attempts": [it.attempt for it in made], "usage": usage}
 
     return generator
 
 
-def _not_drawn(attempt: Attempt, failure: Failure, error: Exception) -> Update:
+async def _make(services: Services, models: Models, task: Task, wanted: Wanted) -> _Made:
+    attempt: Attempt = {**wanted["proposal"]}  # type: ignore[typeddict-item]  # a proposal is an attempt's beginning
+    try:
+        received = await _draw(services, models, task, wanted)
+    except DrawingRefused as error:
+        return _not_drawn(attempt, "refused", error)
+    except BudgetSpent as error:
+        return _not_drawn(attempt, "budget", error)
+    except Exception as error:
+        # Whatever it is, siblings in flight must live; if nothing is drawn at all, the round is drawn again, and raises.
+        return _not_drawn(attempt, "outage", error)
+    attempt["artifact"], attempt["reused"] = received.artifact, received.reused
+    emit(
+        "drawn",
+        attempt=attempt["id"],
+        artifact=received.artifact,
+        seconds=received.seconds,
+        reused=received.reused,
+        prompt=attempt["prompt"],
+        seed=attempt["seed"],
+        action=attempt["action"],
+    )
+    if received.reused:
+        return _Made(attempt, Usage(reused=1))
+    return _Made(attempt, Usage(images=1, image_seconds=received.seconds, cost=received.cost))
+
+
+def _not_drawn(attempt: Attempt, failure: Failure, error: Exception) -> _Made:
     emit("not_drawn", attempt=attempt["id"], error=str(error))
     attempt["failure"], attempt["error"] = failure, str(error)
-    return {"attempts": [attempt]}
+    return _Made(attempt, Usage(), error if failure == "outage" else None)
 
 
-async def _draw(services: Services, models: Models, task: Task) -> _Received:
-    proposal, options, images, artifacts = task["proposal"], task["options"], models.images, services.artifacts
+async def _draw(services: Services, models: Models, task: Task, wanted: Wanted) -> _Received:
+    proposal, options, images, artifacts = wanted["proposal"], task["options"], models.images, services.artifacts
     request = DrawRequest(
         prompt=proposal["prompt"],
         seed=proposal["seed"],
         width=options["width"],
         height=options["height"],
-        source=await artifacts.get(task["source"]) if task["source"] else None,
+        source=await artifacts.get(wanted["source"]) if wanted["source"] else None,
         references=tuple([await artifacts.get(reference) for reference in task["references"]]),
     )
     attempt = None if images.capabilities.seeds else proposal["id"]

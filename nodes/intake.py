@@ -7,22 +7,22 @@ import secrets
 import time
 import unicodedata
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 
 from langgraph.config import get_config
-from langgraph.runtime import get_runtime
-from pydantic import ValidationError
 
-from gems.core.context import MAX_PROMPT, GemsContext, Size, explain
+from gems.core.context import MAX_PROMPT, GemsContext, Size
 from gems.core.errors import GemsConfigError
 from gems.core.events import emit
 from gems.core.ports import ImageGenerator, Models, RunRecord, Services
 from gems.core.profiles import Profile
-from gems.core.state import GemsState, Options, Request
+from gems.core.state import Attempt, GemsState, Options, Request
 from gems.memory.view import find_attempt
-from gems.nodes.asking import Node, Update
+from gems.nodes.asking import Node, Update, same_models
+from gems.nodes.critic import OVER_BUDGET
 from gems.nodes.estimate import estimate
+from gems.nodes.given import read_context
 from gems.nodes.proposing import budget_spent
 
 REDUCED: Final[tuple[str, ...]] = ("attempts", "experiences", "usage", "spans", "warnings")
@@ -36,7 +36,7 @@ def make_intake(services: Services) -> Node:
     """
 
     async def intake(state: GemsState) -> Update:
-        context = _read_context(get_runtime().context)
+        context = read_context()
         prompt = _read_prompt(state.get("prompt") or "")
         if prompt:
             references = await _read_references(services, state.get("references") or [])
@@ -84,20 +84,6 @@ def run_record(state: GemsState) -> RunRecord:
     )
 
 
-def _read_context(context: object) -> GemsContext:
-    """The options of the run. Inside a parent graph, those fields of the parent's context that have our names."""
-    if isinstance(context, GemsContext):
-        return context
-    if isinstance(context, Mapping):
-        given = {name: context[name] for name in GemsContext.model_fields if name in context}
-    else:
-        given = {name: getattr(context, name) for name in GemsContext.model_fields if hasattr(context, name)}
-    try:
-        return GemsContext.model_validate(given)
-    except ValidationError as error:
-        raise explain(error, "option") from error
-
-
 def _read_prompt(prompt: object) -> str:
     if not isinstance(prompt, str):
         raise GemsConfigError(f"the prompt is {type(prompt).__name__}, not text")
@@ -127,7 +113,7 @@ def _start(services: Services, prompt: str, references: list[str], context: Gems
     _check_money(options, models)
     _check_references(models.images, references)
     options["overlap"] = models.overlap
-    options["models"] = {"mllm": models.mllm, "images": models.images.name}
+    options["models"] = models.names
     warnings = models.images.check(prompt, options["width"], options["height"])
     warnings += services.skills.warnings()
     for name in options["skills"] or []:
@@ -187,9 +173,23 @@ def _continue(services: Services, state: GemsState, context: GemsContext) -> Upd
             raise GemsConfigError(f"{state['round']} rounds are done: continue with max_rounds above that")
         if spent := budget_spent({**state, "options": options}):
             raise GemsConfigError(f"{spent} is reached: continue with a higher {spent}")
-    _check_money(options, services.models(options["profile"]))
+    _check_money(options, same_models(services, options))
     status = "done" if reason == "satisfied" else "running"
-    return {"options": options, "status": status, "stop_reason": reason if status == "done" else None}
+    return {
+        "options": options,
+        "attempts": [_without_denied(attempt) for attempt in state["attempts"]],
+        "status": status,
+        "stop_reason": reason if status == "done" else None,
+    }
+
+
+def _without_denied(attempt: Attempt) -> Attempt:
+    """An attempt as if nobody had been to judge it, where a limit forbade every call."""
+    verdicts = attempt.get("verdicts", {})
+    if not verdicts or any(verdict["evidence"] != OVER_BUDGET for verdict in verdicts.values()):
+        return attempt
+    judged = ("verdicts", "score")
+    return cast("Attempt", {name: value for name, value in attempt.items() if name not in judged})
 
 
 def _resolve(profile: Profile, context: GemsContext) -> Options:

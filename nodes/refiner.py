@@ -45,6 +45,9 @@ def make_refiner(services: Services) -> Node:
         }
         images = await _pictures(services, state)
         answer = await ask(services, state, "refiner", "refine", REFINE, fields, Refinement, images)
+        if answer.problem == "over budget":
+            # A picture that nobody could look at is not worth its price.
+            return {"usage": answer.usage}
         warnings = []
         if answer.reply is None:
             refinement = _resample(state)

@@ -184,11 +184,12 @@ class CriticExam:
         """What the critic node of the loop, with its purse open, says of the picture."""
         services = _WatchedServices(self._services, watch)
         artifact = await services.artifacts.put(picture.png)
+        models = await asyncio.to_thread(services.models, self.options["profile"])
         attempt = Attempt(id="1.1", round=1, action="rewrite", prompt="", seed=0, parent=None, artifact=artifact)
         state: GemsState = {
             "trajectory_id": self._trajectory_id,
             "request": {"prompt": ""},
-            "options": self.options,
+            "options": {**self.options, "models": models.names},
             "requirements": [it.requirement for it in picture.questions],
             "round": 1,
             "attempts": [attempt],

@@ -94,7 +94,9 @@ class Session:
         ending = await self._go(None)
         state = _state(await self._snapshot())
         if ending == _Ending() and self._context and state.get("stop_reason") not in (None, "satisfied"):
-            ending = await self._go({"prompt": ""})
+            further = await self._go({"prompt": ""})
+            # What was given may lower a limit, or raise none: then the run has ended as it should.
+            ending = _Ending() if isinstance(further.error, GemsConfigError) else further
         return await self._answer(ending)
 
     async def _go_on(self, before: StateSnapshot) -> _Ending:

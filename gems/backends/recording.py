@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 from langchain_core.messages import BaseMessage
 
-from gems.core.errors import DrawingRefused, GemsConfigError, GemsRunError, ModelOutage
+from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, GemsRunError, ModelOutage
 from gems.core.messages import read_task
 from gems.core.ports import (
     Answer,
@@ -33,6 +33,7 @@ from gems.core.ports import (
     R,
     Token,
 )
+from gems.core.spending import refuse_again
 from gems.core.state import ROLES
 
 CALLS: Final = "calls.jsonl"
@@ -134,7 +135,8 @@ def _digest(facts: list[Any]) -> str:
 
 
 def _error(error: GemsRunError) -> dict[str, str]:
-    return {"error": type(error).__name__, "message": str(error)}
+    limit = {"limit": error.limit} if isinstance(error, BudgetSpent) else {}
+    return {"error": type(error).__name__, "message": str(error), **limit}
 
 
 class _RecordingRole:
@@ -146,7 +148,7 @@ class _RecordingRole:
         key = _question_key(messages, reply_model)
         try:
             answer = await self._inner.ask(messages, reply_model)
-        except ModelOutage as error:
+        except (ModelOutage, BudgetSpent) as error:
             await asyncio.to_thread(self._tape.write, "chat", key, _error(error))
             raise
         reply = answer.reply.model_dump(mode="json") if answer.reply else None
@@ -180,7 +182,7 @@ class _RecordingImages:
         key = _drawing_key(request)
         try:
             drawing = await self._inner.generate(request, progress)
-        except (ModelOutage, DrawingRefused) as error:
+        except (ModelOutage, DrawingRefused, BudgetSpent) as error:
             await asyncio.to_thread(self._tape.write, "image", key, _error(error))
             raise
         await asyncio.to_thread(self._tape.write_image, key, drawing)
@@ -194,6 +196,8 @@ def _next(answers: dict[str, deque[dict[str, Any]]], key: str, what: str) -> dic
         )
     # The last answer stays, so that a run can be replayed more than once.
     answer = answers[key].popleft() if len(answers[key]) > 1 else answers[key][0]
+    if "limit" in answer:
+        raise refuse_again(answer["limit"], answer["message"])
     if "error" in answer:
         raise _ERRORS[answer["error"]](answer["message"])
     return answer

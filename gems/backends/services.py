@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from gems.backends.chat.book import ServerBook
 from gems.backends.chat.counted import CountedRole
+from gems.backends.chat.errors import HOSTED
 from gems.backends.chat.role import LangChainRole
 from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.backends.recording import record, replay
@@ -18,6 +22,9 @@ from gems.core.ports import ChatRole, ImageGenerator, Models, Prices
 from gems.core.profiles import DrawingOptions, Endpoint, Price
 from gems.core.settings import Settings
 from gems.core.state import ROLES, Role
+
+if TYPE_CHECKING:
+    import httpx
 
 FREE: Final = Price()
 
@@ -73,26 +80,36 @@ def make_models(
     return record(models, settings.record) if settings.record else models
 
 
-def make_chats(endpoints: Mapping[Role, Endpoint], book: ServerBook) -> dict[Role, ChatRole]:
+def make_chats(
+    endpoints: Mapping[Role, Endpoint], book: ServerBook, transport: httpx.AsyncBaseTransport | None = None
+) -> dict[Role, ChatRole]:
     """The chat models of roles. Roles at one server share its places.
 
     Raises:
         GemsConfigError: no such provider, or a key is missing.
     """
-    turns: dict[str | None, Turns] = {}
-    made: dict[tuple[str, bool], ChatRole] = {}
+    turns: dict[str, Turns] = {}
+    made: dict[tuple[str, SecretStr | None, bool], ChatRole] = {}
     roles = {}
     for role, endpoint in endpoints.items():
-        places = turns.setdefault(endpoint.base_url, Turns(endpoint.chat.concurrency))
+        places = turns.setdefault(_server(endpoint), Turns(endpoint.chat.concurrency))
         logprobs = endpoint.chat.logprobs if endpoint.chat.logprobs is not None else role in WITH_LOGPROBS
-        key = endpoint.model_dump_json(), logprobs
+        # The dump masks keys: the same model under two keys would be taken for one.
+        key = endpoint.model_dump_json(), endpoint.api_key, logprobs
         if key not in made:
-            made[key] = make_chat(endpoint, _chat_gate(endpoint, places), book, logprobs=logprobs)
+            made[key] = make_chat(endpoint, _chat_gate(endpoint, places), book, logprobs=logprobs, transport=transport)
         roles[role] = made[key]
     return roles
 
 
-def make_chat(endpoint: Endpoint, gate: Gate, book: ServerBook, *, logprobs: bool) -> ChatRole:
+def make_chat(
+    endpoint: Endpoint,
+    gate: Gate,
+    book: ServerBook,
+    *,
+    logprobs: bool,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> ChatRole:
     """The chat model at an endpoint.
 
     Raises:
@@ -105,7 +122,7 @@ def make_chat(endpoint: Endpoint, gate: Gate, book: ServerBook, *, logprobs: boo
     if endpoint.provider == "openai":
         from gems.backends.chat.openai import make_openai_chat
 
-        return make_openai_chat(endpoint, gate, book, logprobs=logprobs)
+        return make_openai_chat(endpoint, gate, book, logprobs=logprobs, transport=transport)
     raise GemsConfigError(
         f"unknown mllm provider {endpoint.provider!r} in {endpoint.name!r}; there are: openai, sketch"
     )
@@ -141,6 +158,13 @@ def make_images(endpoint: Endpoint) -> ImageGenerator:
     raise GemsConfigError(
         f"unknown images provider {endpoint.provider!r} in {endpoint.name!r}; there are: comfyui, openai, reference, sketch"
     )
+
+
+def _server(endpoint: Endpoint) -> str:
+    """What is the same for two URLs of one server."""
+    parts = urlsplit(endpoint.base_url or HOSTED)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
 
 
 def _chat_gate(endpoint: Endpoint, turns: Turns) -> Gate:

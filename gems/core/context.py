@@ -42,7 +42,7 @@ class GemsInput(BaseModel):
 class GemsContext(BaseModel):
     """Options of a run. What is left out comes from the profile."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     profile: str | None = Field(default=None, title="Profile", description="A named set of models, e.g. sketch.")
     mode: Mode | None = Field(default=None, title="Mode", description="gems, or the paper's own loop.")
@@ -101,11 +101,12 @@ class Size(tuple[int, int]):
 
 
 def explain(error: ValidationError, what: Literal["input", "option", "setting"]) -> GemsConfigError:
-    """A validation error as one line a person can act on. What was not asked for is not repeated: it may be a key."""
+    """A validation error as one line a person can act on. What may hold a key is not repeated: what was not asked for, and addresses."""
     parts = []
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
         untold = problem["type"] in ("extra_forbidden", "missing") or isinstance(problem["input"], dict | list)
+        untold = untold or name.endswith("base_url")
         value = "" if untold else f" {_short(problem['input'])}"
         parts.append(f"{what} {name}{value}: {problem['msg']}")
     return GemsConfigError("; ".join(parts))

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
 from gems.core.profiles import Profile
-from gems.core.spending import Purses
+from gems.core.spending import Accounts, Purses
 from gems.core.state import Role, Status, Usage
 
 R = TypeVar("R", bound=BaseModel)
@@ -160,8 +160,8 @@ class ArtifactStore(Protocol):
         ...
 
 
-class Ledger(Protocol):
-    """Which drawing of a trajectory has already been received."""
+class Ledger(Accounts, Protocol):
+    """Which drawing of a trajectory has already been received, and what it has spent."""
 
     async def find(self, trajectory_id: str, key: str) -> str | None:
         """The artifact recorded under that key, if any; it may not be stored yet."""
@@ -260,6 +260,11 @@ class Models:
     """What calls cost; None where nobody said."""
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
     """Each closes connections of the running event loop."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Who answers and who draws, as a trajectory keeps it."""
+        return {"mllm": self.mllm, "images": self.images.name}
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; the models can be used again all the same."""

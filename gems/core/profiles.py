@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -9,13 +10,37 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from gems.core.context import Size
+from gems.core.errors import GemsConfigError
 from gems.core.state import CriticMode, Mode, Role
+
+_TABLE: Final = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+"""Of what stands in `gems.toml`."""
+
+_NOT_IN_CHAT_BODY: Final[Mapping[str, str]] = {
+    "model": "set mllm, or the model of a role",
+    "messages": "the roles write it",
+    "n": "one reply is asked for, and reserved",
+    "max_tokens": "set chat.max_tokens, which is what is reserved",
+    "max_completion_tokens": "set chat.max_tokens, which is what is reserved",
+    "response_format": "set chat.output",
+    "stream": "replies are read whole",
+}
+_NOT_IN_DRAWING_BODY: Final[Mapping[str, str]] = {
+    "model": "set images",
+    "prompt": "the loop writes it",
+    "n": "set candidates: one drawing a call is asked for, and reserved",
+    "size": "set size of the profile, or --size",
+    "seed": "set --seed",
+    "image": "pass --reference",
+}
+"""Fields that are ours, each with what to do instead."""
 
 
 class Price(BaseModel):
     """What a model costs, in US dollars."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _TABLE
 
     input: float = Field(default=0.0, ge=0, description="a million tokens read")
     output: float = Field(default=0.0, ge=0, description="a million tokens written, thoughts included")
@@ -25,7 +50,7 @@ class Price(BaseModel):
 class ChatOptions(BaseModel):
     """How a chat model is called."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _TABLE
 
     concurrency: int = Field(default=8, ge=1, description="most calls to the server at the same time")
     seconds: float = Field(default=180.0, gt=0, description="time limit of one call")
@@ -40,11 +65,16 @@ class ChatOptions(BaseModel):
         default_factory=dict, description="fields of your server's own, sent as they are"
     )
 
+    @field_validator("extra_body")
+    @classmethod
+    def _is_body(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _check_body(value, _NOT_IN_CHAT_BODY)
+
 
 class DrawingOptions(BaseModel):
     """How an image server is called. What decides a picture goes into its key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _TABLE
 
     concurrency: int = Field(default=4, ge=1, description="most drawings asked for at the same time")
     seconds: float = Field(default=600.0, gt=0, description="time limit of one drawing")
@@ -67,11 +97,16 @@ class DrawingOptions(BaseModel):
         default_factory=dict, description="fields of your server's own, sent as they are"
     )
 
+    @field_validator("extra_body")
+    @classmethod
+    def _is_body(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _check_body(value, _NOT_IN_DRAWING_BODY)
+
 
 class CriticOptions(BaseModel):
     """How pictures are judged."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _TABLE
 
     mode: CriticMode = Field(default="batch", description="one call for all requirements, or one for each")
 
@@ -79,7 +114,7 @@ class CriticOptions(BaseModel):
 class RoleModel(BaseModel):
     """A model of one role alone. What is left out is the profile's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _TABLE
 
     model: str = Field(description="provider:model")
     base_url: str | None = None
@@ -118,13 +153,13 @@ class Endpoint(BaseModel):
     @property
     def is_paid(self) -> bool:
         """Whether calls are charged, as far as one can tell: a key is what one pays with."""
-        return self.provider == "openai" and (self.api_key is not None or self.base_url is None)
+        return self.api_key is not None or (self.provider == "openai" and self.base_url is None)
 
 
 class Profile(BaseModel):
     """A named set of models with their defaults, as `[profiles.NAME]` of `gems.toml` writes it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _TABLE
 
     name: str = Field(default="", exclude=True, description="filled in from the table's name")
     mllm: str = Field(description="provider:model that answers the roles' questions")
@@ -158,6 +193,15 @@ class Profile(BaseModel):
             return value
         return {role: {"model": model} if isinstance(model, str) else model for role, model in value.items()}
 
+    @field_validator("size")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        try:
+            Size.parse(value)
+        except GemsConfigError as error:
+            raise ValueError(str(error)) from error
+        return value
+
     @field_validator("mllm_base_url", "images_base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
@@ -168,14 +212,36 @@ def check_url(url: str) -> str:
     """The URL of a server. It carries no key, because it is shown and logged.
 
     Raises:
-        ValueError: not http or https, or there is a user, a password or a query in it.
+        ValueError: not http or https, no such port, or there is a user, a password, a query or a fragment in it.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(it.isspace() for it in url):
         raise ValueError("a base URL begins with http:// or https://, and a host")
-    if parts.username or parts.password or parts.query:
+    if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("a base URL carries no user, key or query: name the key's variable in api_key_env")
+    try:
+        has_port = parts.port != 0
+    except ValueError:
+        has_port = False
+    if not has_port:
+        raise ValueError("the port of a base URL is a number from 1 to 65535")
     return url
+
+
+def _check_body(body: dict[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
+    """Fields that are sent beside ours, and would win over them.
+
+    Raises:
+        ValueError: one of them is ours, or is nothing that JSON can say.
+    """
+    for name in body:
+        if name in ours:
+            raise ValueError(f"{name!r} must not stand here: {ours[name]}")
+    try:
+        json.dumps(body, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError("JSON has no dates, inf and nan: write a text or a number") from error
+    return body
 
 
 BUILT_IN: Final[Mapping[str, Profile]] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from gems.core.state import ActionName, RequirementKind
 
+NO_CONFIDENCE: Final = 0.5
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -51,7 +52,13 @@ class VerdictItem(Reply):
     id: str = Field(description="The id of the requirement.")
     evidence: str = Field(description="What is seen in the picture, in a few words, before the verdict.")
     verdict: Literal["met", "unmet", "unknown"] = Field(description="unknown when the picture does not tell.")
-    confidence: float = Field(default=1.0, ge=0, le=1, description="How sure, from 0 to 1.")
+    confidence: float = Field(default=1.0, description="How sure, from 0 to 1.")
+
+    @field_validator("confidence")
+    @classmethod
+    def _on_the_scale(cls, value: float) -> float:
+        """What is not on the scale says nothing: the verdict counts as doubtful, and is asked for again."""
+        return value if 0 <= value <= 1 else NO_CONFIDENCE
 
 
 class Verdicts(Reply):

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import platformdirs
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from gems.core.context import explain
 from gems.core.errors import GemsConfigError
-from gems.core.profiles import BUILT_IN, PAID_CAPS, PRICES, Endpoint, Price, Profile, check_url
+from gems.core.profiles import BUILT_IN, PAID_CAPS, PRICES, Endpoint, Price, Profile, RoleModel, check_url
 from gems.core.state import ROLES, Role
 
 ENVIRONMENT: Final = "environment"
 """The configured profile with GEMS_MLLM and GEMS_IMAGES laid over it."""
+
+Part = Literal["mllm", "images"]
+_PARTS: Final[tuple[Part, ...]] = ("mllm", "images")
+
+
+class _Server(NamedTuple):
+    """Where a model is, and whose key may go there."""
+
+    url: str | None
+    variables: tuple[str, ...]
+    """Environment variables: the first that is set holds the key; if none is, the last should be."""
 
 
 class _TomlFile(BaseModel):
@@ -35,6 +46,13 @@ class _TomlFile(BaseModel):
     prompts: Path | None = None
     profiles: dict[str, Profile] = Field(default_factory=dict)
     prices: dict[str, Price] = Field(default_factory=dict)
+
+    @field_validator("profiles")
+    @classmethod
+    def _has_free_names(cls, value: dict[str, Profile]) -> dict[str, Profile]:
+        if ENVIRONMENT in value:
+            raise ValueError(f"{ENVIRONMENT!r} is the name of what GEMS_MLLM and GEMS_IMAGES make: choose another name")
+        return value
 
 
 class Settings(BaseModel):
@@ -59,7 +77,9 @@ class Settings(BaseModel):
     own_images: str | None = None
     """GEMS_IMAGES."""
     secrets: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
-    urls: dict[str, str] = Field(default_factory=dict)
+    """Keys, by the environment variables that hold them."""
+    urls: dict[Part, str] = Field(default_factory=dict)
+    """GEMS_MLLM_BASE_URL and GEMS_IMAGES_BASE_URL."""
     prices: dict[str, Price] = Field(default_factory=lambda: dict(PRICES))
 
     def resolve(self, name: str | None = None) -> Profile:
@@ -71,13 +91,13 @@ class Settings(BaseModel):
         Raises:
             GemsConfigError: there is no such profile.
         """
-        overlaid = {key: value for key, value in (("mllm", self.own_mllm), ("images", self.own_images)) if value}
-        name = name or (ENVIRONMENT if overlaid else self.profile)
+        name = name or (ENVIRONMENT if self.own_mllm or self.own_images else self.profile)
         base = self.profile if name == ENVIRONMENT else name
         if base not in self.profiles:
             raise GemsConfigError(f"unknown profile {base!r}; there are: {', '.join(sorted(self.profiles))}")
-        changes = {"name": name} | (overlaid if name == ENVIRONMENT else {})
-        profile = self.profiles[base].model_copy(update=changes)
+        profile = self.profiles[base].model_copy(update={"name": name})
+        if name == ENVIRONMENT:
+            profile = _overlay(profile, self.own_mllm or profile.mllm, self.own_images or profile.images)
         if self.is_paid(profile):
             caps = {limit: most for limit, most in PAID_CAPS.items() if getattr(profile, limit) is None}
             profile = profile.model_copy(update=caps)
@@ -91,42 +111,46 @@ class Settings(BaseModel):
     def chat(self, profile: Profile, role: Role | None = None) -> Endpoint:
         """The chat model of a role, or the one of the roles that have none of their own."""
         own = profile.roles.get(role) if role else None
-        if own is None or (own.base_url is None and own.api_key_env is None):
-            url = self.urls.get("mllm") or profile.mllm_base_url
-            key_name, key = self._key("mllm", url, profile.mllm_api_key_env or profile.api_key_env)
-        else:
-            url = own.base_url
-            key_name, key = self._key("", url, own.api_key_env)
-        model = own.model if own else profile.mllm
-        return self._endpoint(
-            model, url, key_name, key, chat=(own and own.chat) or profile.chat, drawing=profile.drawing
-        )
+        endpoint = self._endpoint(profile, "mllm", own.model if own else profile.mllm, own)
+        return endpoint.model_copy(update={"chat": own.chat}) if own and own.chat else endpoint
 
     def images(self, profile: Profile) -> Endpoint:
         """The model that draws."""
-        url = self.urls.get("images") or profile.images_base_url
-        key_name, key = self._key("images", url, profile.images_api_key_env or profile.api_key_env)
-        return self._endpoint(profile.images, url, key_name, key, chat=profile.chat, drawing=profile.drawing)
+        return self._endpoint(profile, "images", profile.images)
 
-    def _key(self, part: str, url: str | None, named: str | None) -> tuple[str, SecretStr | None]:
-        """The variable that should hold a key, and the key."""
-        # OpenAI's own key goes to OpenAI alone, unless the profile says by name which key its servers get.
-        shared = named or ("OPENAI_API_KEY" if url is None else "")
-        name = shared or (f"GEMS_{part.upper()}_API_KEY" if part else "api_key_env of the role")
-        return name, self.secrets.get(part) or self.secrets.get(shared)
-
-    def _endpoint(self, name: str, url: str | None, key_name: str, key: SecretStr | None, **options: Any) -> Endpoint:
+    def _endpoint(self, profile: Profile, part: Part, name: str, own: RoleModel | None = None) -> Endpoint:
         provider, _, model = name.partition(":")
+        url, variables = self._server(profile, part, provider, own)
+        should = variables[-1] if variables else _own_key(part)
+        key_name = next((variable for variable in variables if variable in self.secrets), should)
         return Endpoint(
             provider=provider,
             model=model,
             base_url=url,
-            api_key=key,
+            api_key=self.secrets.get(key_name) if variables else None,
             key_name=key_name,
+            chat=profile.chat,
+            drawing=profile.drawing,
             price=self.prices.get(name),
             folder=self.folder,
-            **options,
         )
+
+    def _server(self, profile: Profile, part: Part, provider: str, own: RoleModel | None) -> _Server:
+        """Where a model is, and whose key may go there: whoever names a server's key has named the server too."""
+        if provider == "sketch":
+            return _Server(None, ())
+        if own and own.base_url:
+            return _Server(own.base_url, (own.api_key_env or "api_key_env of the role",))
+        if part in self.urls:
+            return _Server(self.urls[part], (_own_key(part),))
+        url = profile.mllm_base_url if part == "mllm" else profile.images_base_url
+        if url is None and provider != "openai":
+            return _Server(None, ())  # it runs here
+        if own and own.api_key_env:
+            return _Server(url, (own.api_key_env,))
+        named = profile.mllm_api_key_env if part == "mllm" else profile.images_api_key_env
+        unnamed = "OPENAI_API_KEY" if url is None else _own_key(part)
+        return _Server(url, (_own_key(part), named or profile.api_key_env or unnamed))
 
 
 def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -145,17 +169,8 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
     home = env.get("GEMS_HOME") or toml.home or platformdirs.user_data_path("gems", appauthor=False)
     skills = [Path(part) for part in env.get("GEMS_SKILLS", "").split(os.pathsep) if part]
     prompts = env.get("GEMS_PROMPTS") or toml.prompts
-    keys = {"OPENAI_API_KEY", *(name for profile in toml.profiles.values() for name in _key_names(profile))}
+    keys = {"OPENAI_API_KEY", *map(_own_key, _PARTS), *_key_names(toml.profiles.values())}
     secrets = {name: SecretStr(env[name]) for name in keys if env.get(name)}
-    urls = {}
-    for part in ("mllm", "images"):
-        if key := env.get(f"GEMS_{part.upper()}_API_KEY"):
-            secrets[part] = SecretStr(key)
-        if url := env.get(f"GEMS_{part.upper()}_BASE_URL"):
-            try:
-                urls[part] = check_url(url)
-            except ValueError as error:
-                raise GemsConfigError(f"GEMS_{part.upper()}_BASE_URL: {error}") from error
     return Settings(
         home=Path(home).expanduser().absolute(),
         folder=folder,
@@ -168,14 +183,47 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         own_mllm=env.get("GEMS_MLLM") or None,
         own_images=env.get("GEMS_IMAGES") or None,
         secrets=secrets,
-        urls=urls,
+        urls=_read_urls(env),
         prices={**PRICES, **toml.prices},
     )
 
 
-def _key_names(profile: Profile) -> list[str]:
-    names = [profile.api_key_env, profile.mllm_api_key_env, profile.images_api_key_env]
-    return [name for name in [*names, *(role.api_key_env for role in profile.roles.values())] if name]
+def _own_key(part: Part) -> str:
+    return f"GEMS_{part.upper()}_API_KEY"
+
+
+def _key_names(profiles: Iterable[Profile]) -> Iterator[str]:
+    for profile in profiles:
+        names = [profile.api_key_env, profile.mllm_api_key_env, profile.images_api_key_env]
+        yield from filter(None, [*names, *(role.api_key_env for role in profile.roles.values())])
+
+
+def _overlay(profile: Profile, mllm: str, images: str) -> Profile:
+    """The profile with these models. What belongs to the server of a model that is replaced goes with it."""
+    changes: dict[str, Any] = {
+        "api_key_env": None,
+        "mllm_api_key_env": profile.mllm_api_key_env or profile.api_key_env,
+        "images_api_key_env": profile.images_api_key_env or profile.api_key_env,
+    }
+    if mllm != profile.mllm:
+        chat = profile.chat.model_copy(update={"extra_body": {}})
+        changes |= {"mllm": mllm, "mllm_base_url": None, "mllm_api_key_env": None, "roles": {}, "chat": chat}
+    if images != profile.images:
+        drawing = profile.drawing.model_copy(update={"extra_body": {}, "server": "auto", "nodes": {}})
+        changes |= {"images": images, "images_base_url": None, "images_api_key_env": None, "drawing": drawing}
+    return profile.model_copy(update=changes)
+
+
+def _read_urls(env: Mapping[str, str]) -> dict[Part, str]:
+    urls: dict[Part, str] = {}
+    for part in _PARTS:
+        name = f"GEMS_{part.upper()}_BASE_URL"
+        try:
+            if url := env.get(name):
+                urls[part] = check_url(url)
+        except ValueError as error:
+            raise GemsConfigError(f"{name}: {error}") from error
+    return urls
 
 
 def _read_env(path: Path) -> dict[str, str]:

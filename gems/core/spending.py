@@ -10,30 +10,51 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
-from gems.core.state import Options, Usage
+from gems.core.state import Usage
 
 MOST_PURSES: Final = 1000
-"""Trajectories remembered by one process; beyond that, the oldest start again from what their state says."""
+"""Trajectories remembered by one process; beyond that, the oldest start again from what was kept of them."""
+ROUNDING: Final = 1e-9
+"""Dollars by which a sum of prices may seem to pass a limit that it just reaches."""
 
 
 class Spend(NamedTuple):
-    """Calls to chat models, drawings, and money (US dollars)."""
+    """Calls to chat models, drawings, money (US dollars), and seconds of work that came to nothing."""
 
     calls: int = 0
     images: int = 0
     cost: float = 0.0
+    seconds: float = 0.0
 
     def plus(self, other: Spend) -> Spend:
         """The sum."""
-        return Spend(self.calls + other.calls, self.images + other.images, self.cost + other.cost)
+        return Spend(
+            self.calls + other.calls,
+            self.images + other.images,
+            self.cost + other.cost,
+            self.seconds + other.seconds,
+        )
+
+    def at_least(self, other: Spend) -> Spend:
+        """The larger of both, each by itself."""
+        return Spend(
+            max(self.calls, other.calls),
+            max(self.images, other.images),
+            max(self.cost, other.cost),
+            max(self.seconds, other.seconds),
+        )
+
+    def minus(self, other: Spend) -> Spend:
+        """The difference."""
+        return self.plus(Spend(-other.calls, -other.images, -other.cost, -other.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +65,18 @@ class Limits:
     max_images: int | None = None
     max_cost: float | None = None
     max_seconds: float | None = None
+
+
+class Accounts(Protocol):
+    """What trajectories have spent, kept for the next process."""
+
+    async def spent(self, trajectory_id: str) -> Spend:
+        """All that was booked."""
+        ...
+
+    async def book(self, trajectory_id: str, spend: Spend) -> None:
+        """Add to it; a negative amount gives back."""
+        ...
 
 
 class Bill:
@@ -60,44 +93,54 @@ class Bill:
 class Purse:
     """What one trajectory has spent and reserved, against its limits. For any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: Callable[[Spend], Awaitable[None]] | None = None) -> None:
+        """Start empty; `book` keeps what is spent for the next process."""
+        self._book = book
         self._lock = threading.Lock()
         self._limits = Limits()
         self._spent = Spend()
-        self._reserved = Spend()
+        self._reserved: dict[Bill, Spend] = {}
+        self._lost = Spend()
         self._deadline: float | None = None
         self._waiting: list[Future[None]] = []
         self.exhausted: str = ""
         """The limit that stopped a call since the purse was last opened with other limits; empty when none did."""
 
     def open(self, limits: Limits, spent: Spend, seconds: float = 0.0) -> None:
-        """Take the limits in force, and what the state says was spent: another process may have spent it."""
+        """Take the limits in force, and what was spent as far as others know: another process may have spent it.
+
+        Args:
+            limits: The limits.
+            spent: What was spent at least; `seconds` of it in vain.
+            seconds: Seconds of work that came to something.
+        """
         with self._lock:
             if limits != self._limits:
                 self.exhausted = ""
             self._limits = limits
-            left = None if limits.max_seconds is None else limits.max_seconds - seconds
+            self._spent = self._spent.at_least(spent)
+            worked = seconds + self._spent.seconds
+            left = None if limits.max_seconds is None else limits.max_seconds - worked
             self._deadline = None if left is None else time.monotonic() + left
-            done = self._spent
-            self._spent = Spend(
-                max(done.calls, spent.calls), max(done.images, spent.images), max(done.cost, spent.cost)
-            )
 
     @asynccontextmanager
     async def reserve(self, worst: Spend) -> AsyncIterator[Bill]:
         """Hold the worst case of a call while it is made, then book what it cost.
 
         Where only what others have reserved stands in the way, this waits until they have booked theirs. A call that a
-        server did not work on costs nothing; one that failed in another way costs its worst case.
+        server did not work on costs nothing; one that failed in another way costs its worst case, and counts as lost.
 
         Raises:
             BudgetSpent: the worst case lies beyond a limit; the call must not be made.
         """
-        while (others := self._hold(worst)) is not None:
-            await asyncio.wrap_future(others)
         bill = Bill(worst)
+        while (others := self._hold(bill)) is not None:
+            await asyncio.wrap_future(others)
+        answered = False
         try:
+            await self._keep(worst)
             yield bill
+            answered = True
         except (GemsConfigError, DrawingRefused):
             bill.pay(Spend())
             raise
@@ -106,13 +149,27 @@ class Purse:
                 bill.pay(Spend())
             raise
         finally:
-            with self._lock:
-                self._reserved = self._reserved.plus(Spend(-worst.calls, -worst.images, -worst.cost))
-                self._spent = self._spent.plus(bill.spend)
-                waiting, self._waiting = self._waiting, []
-            for turn in waiting:
-                if turn.set_running_or_notify_cancel():
-                    turn.set_result(None)
+            self._settle(bill, answered=answered)
+            await asyncio.shield(self._keep(bill.spend.minus(worst)))
+
+    async def waste(self, seconds: float) -> None:
+        """Note seconds of work that came to nothing."""
+        with self._lock:
+            self._spent = self._spent.plus(Spend(seconds=seconds))
+        await self._keep(Spend(seconds=seconds))
+
+    def take_lost(self) -> Usage:
+        """What failed calls cost since this was last asked: nobody else reports it."""
+        with self._lock:
+            lost, self._lost = self._lost, Spend()
+        usage = Usage()
+        if lost.calls:
+            usage["mllm_calls"] = lost.calls
+        if lost.images:
+            usage["images"] = lost.images
+        if lost.cost:
+            usage["cost"] = lost.cost
+        return usage
 
     @property
     def seconds_left(self) -> float | None:
@@ -124,8 +181,14 @@ class Purse:
         self.exhausted = limit
         return BudgetSpent(message, limit)
 
-    def _hold(self, worst: Spend) -> Future[None] | None:
+    async def _keep(self, spend: Spend) -> None:
+        # Only a limit needs to outlive the process.
+        if self._book and any(spend) and self._limits != Limits():
+            await self._book(spend)
+
+    def _hold(self, bill: Bill) -> Future[None] | None:
         """Reserve, or answer what to wait for: that another reservation is booked."""
+        worst = bill.spend
         with self._lock:
             if self.seconds_left == 0:
                 raise self.refuse("max_seconds", "max_seconds is over")
@@ -133,11 +196,25 @@ class Purse:
                 limit = getattr(self._limits, passed)
                 asked = getattr(worst, passed.removeprefix("max_"))
                 raise self.refuse(passed, f"{passed} {limit:g} leaves no room for a call that may take {asked:g}")
-            if self._passed(worst, self._spent.plus(self._reserved)):
+            reserved = self._spent
+            for other in self._reserved.values():
+                reserved = reserved.plus(other)
+            if self._passed(worst, reserved):
                 self._waiting.append(Future())
                 return self._waiting[-1]
-            self._reserved = self._reserved.plus(worst)
+            self._reserved[bill] = worst
             return None
+
+    def _settle(self, bill: Bill, *, answered: bool) -> None:
+        with self._lock:
+            del self._reserved[bill]
+            self._spent = self._spent.plus(bill.spend)
+            if not answered:
+                self._lost = self._lost.plus(bill.spend)
+            waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            if turn.set_running_or_notify_cancel():
+                turn.set_result(None)
 
     def _passed(self, worst: Spend, before: Spend) -> str:
         """The limit that a call would pass; a limit that the call does not touch is none."""
@@ -147,7 +224,7 @@ class Purse:
             ("max_images", before.images, worst.images, limits.max_images),
             ("max_cost", before.cost, worst.cost, limits.max_cost),
         ):
-            if limit is not None and asked and spent + asked > limit:
+            if limit is not None and asked and spent + asked > limit + ROUNDING:
                 return name
         return ""
 
@@ -155,34 +232,49 @@ class Purse:
 class Purses:
     """The purses of a process, by trajectory."""
 
-    def __init__(self) -> None:
+    def __init__(self, accounts: Callable[[], Accounts] | None = None) -> None:
+        """Keep what is spent in these accounts; without any, only for this process."""
+        self._accounts = accounts
         self._purses: OrderedDict[str, Purse] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, trajectory_id: str) -> Purse:
         """The trajectory's purse."""
         with self._lock:
-            purse = self._purses.pop(trajectory_id, None) or Purse()
+            purse = self._purses.pop(trajectory_id, None) or Purse(self._booking(trajectory_id))
             self._purses[trajectory_id] = purse
             while len(self._purses) > MOST_PURSES:
                 self._purses.popitem(last=False)
             return purse
 
-    def open(self, trajectory_id: str, options: Options, usage: Usage, seconds: float) -> Purse:
-        """The trajectory's purse, with the limits of its options, opened for the current context.
+    async def open(self, trajectory_id: str, limits: Limits, usage: Usage, seconds: float) -> Purse:
+        """The trajectory's purse, opened for the current context.
 
         Args:
             trajectory_id: Whose purse.
-            options: The trajectory's options.
+            limits: The limits in force.
             usage: What its state says was spent. What the ledger gave back counts as drawn: it was paid for.
             seconds: Seconds in which it was being worked on.
         """
+        with self._lock:
+            is_new = trajectory_id not in self._purses
         purse = self.of(trajectory_id)
-        limits = Limits(options["max_calls"], options["max_images"], options["max_cost"], options["max_seconds"])
         images = usage.get("images", 0) + usage.get("reused", 0)
-        purse.open(limits, Spend(usage.get("mllm_calls", 0), images, usage.get("cost", 0.0)), seconds)
+        told = Spend(usage.get("mllm_calls", 0), images, usage.get("cost", 0.0))
+        if is_new and self._accounts and limits != Limits():
+            kept = await self._accounts().spent(trajectory_id)
+            told = told.at_least(kept)
+            # Without limits nothing was kept: from here on, all is.
+            await self._accounts().book(trajectory_id, told.minus(kept))
+        purse.open(limits, told, seconds)
         _open.set(purse)
         return purse
+
+    def _booking(self, trajectory_id: str) -> Callable[[Spend], Awaitable[None]] | None:
+        if self._accounts is None:
+            return None
+        accounts = self._accounts
+        return lambda spend: accounts().book(trajectory_id, spend)
 
 
 _open: ContextVar[Purse | None] = ContextVar("gems_purse", default=None)
@@ -218,3 +310,9 @@ async def deadline(what: str) -> AsyncIterator[None]:
         if purse is None or not limit.expired():
             raise
         raise purse.refuse("max_seconds", f"max_seconds was over before {what} was done") from error
+
+
+def refuse_again(limit: str, message: str) -> BudgetSpent:
+    """The error of a call that was refused when it was recorded."""
+    purse = _open.get()
+    return purse.refuse(limit, message) if purse else BudgetSpent(message, limit)

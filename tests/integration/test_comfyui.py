@@ -21,7 +21,7 @@ from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.ports import Drawing, DrawRequest, Progress
 from gems.core.profiles import DrawingOptions, Endpoint, Price
-from gems.core.spending import Purses
+from gems.core.spending import Limits, Purses
 from gems.evals.loopback.comfyui import LoopbackComfyUI
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
@@ -389,9 +389,8 @@ async def test_release_unloads_the_models(adapter: Adapter) -> None:
 
 
 async def test_the_budget_is_asked_before_the_server(adapter: Adapter) -> None:
-    options: Any = {"max_calls": None, "max_images": 1, "max_cost": 0.4, "max_seconds": None}
     async with LoopbackComfyUI() as server:
-        Purses().open("trajectory", options, {}, 0.0)
+        await Purses().open("trajectory", Limits(max_images=1, max_cost=0.4), {}, 0.0)
         with pytest.raises(BudgetSpent, match="max_cost"):
             await adapter(server.url).images.generate(request())
         assert not server.requests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from PIL import Image
 
 from gems.backends.chat.rehearsal import rehearse
+from gems.core.errors import GemsConfigError
 from gems.core.messages import TaskInput
 from gems.core.profiles import DrawingOptions, Profile
 from gems.core.settings import Settings
@@ -104,6 +106,39 @@ async def test_a_server_without_edits_is_learnt_and_the_run_goes_on(tmp_path: Pa
     assert "cannot edit" in state["attempts"][1]["error"]
     assert [it["action"] for it in state["attempts"]] == ["rewrite", "edit", "rewrite"]
     assert state["best"] in ("1.1", "3.1")
+
+
+@pytest.mark.parametrize("candidates", [1, 2])
+async def test_references_on_a_server_without_edits_stop_the_run_at_once(tmp_path: Path, candidates: int) -> None:
+    with Loopback(
+        ChatServer(brain_of(rehearse(["+++"]))), NoEdits(), ImageServer("vllm-omni", model="plain")
+    ) as server:
+        base = settings(tmp_path, server.url, "openai:plain", edit=True)
+        profile = base.profiles["wire"].model_copy(update={"candidates": candidates})
+        with pytest.raises(GemsConfigError, match="cannot follow reference images: choose another profile"):
+            await run(base.model_copy(update={"profiles": {"wire": profile}}), [png("red")])
+        assert not server.log.of("images")
+        edits = [entry for entry in server.log.entries if entry.path.endswith("/images/edits")]
+    assert len(edits) <= candidates
+
+
+class ShortSighted:
+    """A server that takes short prompts only."""
+
+    def answer(self, request: Request, entry: Entry) -> Reply | None:
+        if request.path != "/v1/images/generations" or len(json.loads(request.body)["prompt"]) <= 10:
+            return None
+        told = {"message": "prompt is too long: at most 10 characters", "code": "string_above_max_length"}
+        return Reply(400, json.dumps({"error": told}).encode())
+
+
+async def test_a_prompt_that_is_too_long_goes_back_to_the_refiner(tmp_path: Path) -> None:
+    chat = ChatServer(brain_of(rehearse(["+++"], refine=refine_with("rewrite", "a red dog"))))
+    with Loopback(chat, ShortSighted(), ImageServer("vllm-omni", model="plain")) as server:
+        state = await run(settings(tmp_path, server.url, "openai:plain"), prompt="my wonderful red dog")
+        assert [entry.prompt for entry in server.log.of("images")] == ["a red dog"]
+    assert state["stop_reason"] == "satisfied"
+    assert [it.get("failure") for it in state["attempts"]] == ["refused", None]
 
 
 async def test_a_refused_prompt_goes_back_to_the_refiner_and_is_not_sent_again(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -18,15 +19,15 @@ from pydantic import SecretStr
 from gems.backends.chat.book import ServerBook
 from gems.backends.chat.openai import make_openai_chat
 from gems.backends.chat.role import LangChainRole
-from gems.backends.chat.server import IMAGE_TOKENS
+from gems.backends.chat.server import IMAGE_TOKENS, tokens_in
 from gems.backends.serving import Gate, Turns
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import EncodedImage, compose
 from gems.core.ports import Answer
 from gems.core.profiles import ChatOptions, Endpoint, Price
 from gems.core.replies import Lesson
-from gems.core.spending import Purse, Purses, Spend
-from gems.core.state import Options, Usage
+from gems.core.spending import Limits, Purse, Purses, Spend
+from gems.core.state import Usage
 
 KEY = "secret-of-mine-123"
 GOOD = '{"experience": "red worked"}'
@@ -120,9 +121,9 @@ async def test_a_call_carries_what_was_set_and_nothing_more() -> None:
 
 async def test_settings_reach_the_server_and_the_users_fields_win() -> None:
     wire = Wire(completion())
-    await ask(wire, endpoint(temperature=0.0, extra_body={"top_k": 1, "max_tokens": 9}), logprobs=True)
+    await ask(wire, endpoint(temperature=0.0, extra_body={"top_k": 1, "temperature": 0.5}), logprobs=True)
     sent = wire.asked[0]
-    assert (sent["temperature"], sent["top_k"], sent["max_tokens"]) == (0.0, 1, 9)
+    assert (sent["temperature"], sent["top_k"]) == (0.5, 1)
     assert (sent["logprobs"], sent["top_logprobs"]) == (True, 5)
 
 
@@ -252,9 +253,44 @@ async def test_a_server_that_takes_neither_name_is_asked_without() -> None:
     assert [[it for it in _NAMES if it in body] for body in wire.asked] == [[_NAMES[0]], [_NAMES[1]], []]
 
 
+_TOO_LONG = "'max_tokens' is too large: 16384. The maximum context length is 17000 tokens."
+
+
+async def test_where_money_is_at_stake_no_reply_is_without_a_limit() -> None:
+    wire = Wire(*(refusal(400, f"Unrecognized request argument supplied: {it}") for it in _NAMES), completion())
+    with pytest.raises(GemsConfigError, match=r"max_completion_tokens; without a limit .*\[prices\.\"openai:small\"\]"):
+        await ask(wire, endpoint(price=PRICE))
+    assert [[it for it in _NAMES if it in body] for body in wire.asked] == [[_NAMES[0]], [_NAMES[1]]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        _TOO_LONG,
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+        "`max_tokens` must be less than or equal to `8192`",
+        "max_tokens: 16384 > 8192, which is the maximum allowed number of output tokens",
+        "This model supports at most 4096 completion tokens",
+        "This model's context length is 8192 tokens. You requested 9000",
+    ],
+)
+async def test_a_limit_above_the_servers_own_may_be_left_to_the_server(words: str) -> None:
+    wire = Wire(refusal(400, words), completion())
+    assert (await ask(wire, endpoint(price=PRICE))).reply is not None
+    assert ["max_tokens" in body for body in wire.asked] == [True, False]
+
+
+async def test_a_model_that_got_a_price_is_asked_with_the_limit_it_refused_before() -> None:
+    book = ServerBook()
+    await ask(Wire(refusal(400, _TOO_LONG), completion()), book=book)
+    free, dear = Wire(completion()), Wire(completion())
+    await ask(free, book=book)
+    await ask(dear, endpoint(price=PRICE), book=book)
+    assert ["max_tokens" in wire.asked[0] for wire in (free, dear)] == [False, True]
+
+
 async def test_where_money_is_at_stake_the_limit_is_tried_every_time() -> None:
-    words = "'max_tokens' is too large: 16384. The maximum context length is 17000 tokens."
-    wire, place = Wire(refusal(400, words), completion()), endpoint(price=PRICE)
+    wire, place = Wire(refusal(400, _TOO_LONG), completion()), endpoint(price=PRICE)
     asking = role(wire, place)
     await asking.ask(MESSAGES, Lesson)
     await asking.ask(MESSAGES, Lesson)
@@ -361,7 +397,9 @@ async def test_a_refusal_is_no_rubbish() -> None:
         (completion(GOOD, finish_reason="length"), ""),
         (completion(None), "empty"),
         (completion(None, message={"reasoning_content": f"so: {GOOD}"}), ""),
-        (completion("as above", message={"reasoning": GOOD}), ""),
+        (completion("as above", message={"reasoning": GOOD}), "unreadable"),
+        (completion("", message={"reasoning": GOOD}, finish_reason="length"), "cut off"),
+        (completion(None, message={"reasoning": GOOD, "refusal": "no"}), "refused"),
         (completion(GOOD, message={"role": None, "tool_calls": None}), ""),
         (
             completion(
@@ -507,17 +545,16 @@ async def test_a_server_that_repeats_the_key_does_not_tell_it(status: int) -> No
     assert len(told) < 600
 
 
-def _purse(**limits: float) -> Purse:
+async def _purse(**limits: Any) -> Purse:
     """A purse with these limits, open in this test."""
-    options = dict.fromkeys(("max_calls", "max_images", "max_cost", "max_seconds")) | limits
-    return Purses().open("t", cast("Options", options), Usage(), 0.0)
+    return await Purses().open("t", Limits(**limits), Usage(), 0.0)
 
 
 PRICE = Price(input=10.0, output=100.0)
 
 
 async def test_money_is_counted_by_what_the_server_reports() -> None:
-    purse = _purse()
+    purse = await _purse()
     answer = await ask(Wire(completion()), endpoint(price=PRICE))
     assert answer.usage["cost"] == pytest.approx(100 * 10e-6 + 20 * 100e-6)
     assert purse._spent == Spend(1, 0, answer.usage["cost"])
@@ -542,11 +579,11 @@ async def test_where_nothing_is_reported_the_money_is_estimated(usage: Any) -> N
 async def test_the_worst_case_is_reserved_before_the_call() -> None:
     most = 1000 * 100e-6 + (IMAGE_TOKENS + 1000) * 10e-6
     wire = Wire(completion())
-    _purse(max_cost=1000 * 100e-6 + IMAGE_TOKENS * 10e-6)
+    await _purse(max_cost=1000 * 100e-6 + IMAGE_TOKENS * 10e-6)
     with pytest.raises(BudgetSpent):
         await ask(wire, endpoint(price=PRICE, max_tokens=1000))
     assert wire.asked == []
-    _purse(max_cost=most)
+    await _purse(max_cost=most)
     assert (await ask(wire, endpoint(price=PRICE, max_tokens=1000))).reply is not None
 
 
@@ -558,27 +595,65 @@ async def test_a_repair_shows_the_reply_and_not_the_thoughts() -> None:
 
 
 async def test_a_refused_option_takes_no_call_of_the_budget() -> None:
-    purse = _purse(max_calls=1)
+    purse = await _purse(max_calls=1)
     assert (await ask(Wire(refusal(400, UNAVAILABLE), completion()))).reply is not None
     assert purse._spent.calls == 1
 
 
 async def test_a_repair_beyond_the_budget_is_not_asked_for() -> None:
-    _purse(max_calls=1)
+    await _purse(max_calls=1)
     answer = await ask(wire := Wire(completion("prose")))
     assert (answer.problem, answer.usage["mllm_calls"], len(wire.asked)) == ("over budget", 1, 1)
 
 
-async def test_repeats_are_counted_as_far_as_they_may_have_been_paid() -> None:
-    purse, waits = _purse(), list[float]()
+async def test_an_answer_tells_of_its_own_attempt_and_the_purse_of_those_that_failed() -> None:
+    purse, waits = await _purse(), list[float]()
     wire = Wire(_waiting(429, retry_after="2"), _waiting(500), completion())
-    answer = await ask(wire, endpoint(price=PRICE, max_tokens=1000), through=gate(3, waits))
-    assert answer.usage["mllm_calls"] == 2
-    assert answer.usage["images_sent"] == 2
+    usage = (await ask(wire, endpoint(price=PRICE, max_tokens=1000), through=gate(3, waits))).usage
     assert waits[0] == 2
+    assert (usage["mllm_calls"], usage["images_sent"], usage["input_tokens"]) == (1, 1, 100)
+    assert usage["cost"] == pytest.approx(100 * 10e-6 + 20 * 100e-6)
+    lost = purse.take_lost()
+    # The 429 was free; the 500 may have cost all that it could.
+    assert lost["mllm_calls"] == 1
+    assert lost["cost"] > 1000 * 100e-6
     assert purse._spent.calls == 2
-    assert purse._spent.cost == pytest.approx(answer.usage["cost"])
-    assert answer.usage["cost"] > 1000 * 100e-6
+    assert purse._spent.cost == pytest.approx(usage["cost"] + lost["cost"])
+
+
+async def test_the_seconds_of_an_answer_are_those_of_its_own_attempt() -> None:
+    class Slow(Wire):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await asyncio.sleep(0 if self.asked else 0.2)
+            return await super().handle_async_request(request)
+
+    wire = Slow(_waiting(500), completion())
+    assert (await ask(wire, through=gate(1))).usage["mllm_seconds"] < 0.2
+
+
+@pytest.mark.parametrize(("status", "calls"), [(400, 0), (422, 0), (500, 1), (501, 1)])
+async def test_a_server_that_failed_over_an_option_may_have_charged_for_it(status: int, calls: int) -> None:
+    purse = await _purse()
+    answer = await ask(Wire(refusal(status, UNAVAILABLE), completion()), endpoint(price=PRICE), through=gate(3))
+    assert answer.usage["mllm_calls"] == 1
+    lost = purse.take_lost()
+    assert lost.get("mllm_calls", 0) == calls
+    assert (lost.get("cost", 0.0) > IMAGE_TOKENS * 10e-6) is bool(calls)
+    assert purse._spent.calls == 1 + calls
+
+
+async def test_no_way_of_asking_is_tried_beyond_the_budget() -> None:
+    await _purse(max_calls=1)
+    with pytest.raises(BudgetSpent):
+        await ask(wire := Wire(refusal(500, UNAVAILABLE), completion()))
+    assert len(wire.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 0), ("red", 1), ("reds", 2), ("é", 2), ("a 🦊", 1 + 4), ("ᚠᛇᚻ", 9), ("\ud83d", 1)]
+)
+def test_what_a_tokenizer_may_not_know_counts_byte_by_byte(text: str, tokens: int) -> None:
+    assert tokens_in(text) == tokens
 
 
 def _told(token: str, **others: float) -> dict[str, Any]:
@@ -620,3 +695,19 @@ async def test_a_cache_of_the_host_does_not_answer_the_second_question() -> None
     finally:
         set_llm_cache(None)
     assert len(wire.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (500, "image input is not supported - hint: you may need to provide the mmproj"),
+        (404, "No endpoints found that support image input"),
+        (400, "At most 0 image(s) may be provided in one prompt."),
+        (400, "m is not a multimodal model"),
+    ],
+)
+async def test_a_model_without_eyes_is_named_and_not_asked_again(status: int, words: str) -> None:
+    wire = Wire(refusal(status, words), completion())
+    with pytest.raises(GemsConfigError, match=r"cannot see pictures \(\d+\): .*; choose a model that can"):
+        await ask(wire, endpoint("http://box/v1"))
+    assert len(wire.asked) == 1

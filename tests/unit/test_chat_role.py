@@ -14,6 +14,7 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import BaseModel
 
 from gems.backends.chat.parsing import UnreadableReply, parse_reply, part
 from gems.backends.chat.role import MOST_REPEATED, LangChainRole
@@ -117,6 +118,7 @@ def test_nulls_count_as_left_out_where_a_field_may_be() -> None:
         ('{"experience": ""}', "experience"),
         ('{"experience": 5}', "experience"),
         ('{"experience": "cut', "no JSON object"),
+        ('{"experience": ' + "9" * 5000 + "}", "no JSON object"),
         ('{"experience": ' + "[" * 100_000, "no JSON object"),
         ("{" * 100_000, "no JSON object"),
     ],
@@ -124,6 +126,48 @@ def test_nulls_count_as_left_out_where_a_field_may_be() -> None:
 def test_nothing_is_guessed(text: str, problem: str) -> None:
     with pytest.raises(UnreadableReply, match=problem):
         parse_reply([text], Lesson)
+
+
+@pytest.mark.parametrize("depth", [300, *range(400, 500), 900])
+def test_no_depth_of_nesting_holds_the_run_up(depth: int) -> None:
+    with pytest.raises(UnreadableReply):
+        parse_reply(['{"experience": ' + "[" * depth + "]" * depth + "}"], Lesson)
+
+
+class Notes(BaseModel):
+    notes: dict[str, list[str]]
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (r"a dog \ud83d", "a dog \ufffd"),
+        ("a dog \ude00!", "a dog \ufffd!"),
+        (r"\ud83d\ude00", "\U0001f600"),
+        ("\ud83d" + r"\ude00", "\U0001f600"),
+        ("\U0001f600 \ufeff é", "\U0001f600 \ufeff é"),
+    ],
+)
+def test_half_a_character_is_no_part_of_a_reply(said: str, heard: str) -> None:
+    judged = parse_reply([f'{{"verdicts": [{{"id": "r1", "evidence": "{said}", "verdict": "met"}}]}}'], Verdicts)
+    assert judged.verdicts[0].evidence == heard
+    assert parse_reply([f'{{"notes": {{"{said}": ["{said}"]}}}}'], Notes).notes == {heard: [heard]}
+
+
+async def test_half_a_character_reaches_neither_the_next_request_nor_what_is_kept() -> None:
+    broken = AIMessage(
+        'so \ud83d {"\ud83d": 1}',
+        additional_kwargs={"reasoning": "hm \ud83d"},
+        response_metadata={"logprobs": {"content": [{"token": "\ud83d", "logprob": -0.5}]}},
+    )
+    saying = model(broken, broken)
+    answer = await LangChainRole(saying).ask(MESSAGES, Lesson)
+    assert answer.problem == "unreadable"
+    assert answer.thoughts == "hm \ufffd"
+    assert answer.tokens[0].text == "\ufffd"
+    assert list(answer.tokens[0].chances) == ["\ufffd"]
+    assert saying.heard[1][-2] == AIMessage('so \ufffd {"\ufffd": 1}')
+    assert not any("\ud83d" in message.text for message in saying.heard[1])
 
 
 async def test_the_schema_goes_into_the_instructions_of_any_model() -> None:
@@ -200,7 +244,6 @@ async def test_what_went_wrong_is_told_apart(said: list[str | AIMessage | Except
     [
         AIMessage(GOOD, response_metadata={"finish_reason": "length"}),
         AIMessage("", additional_kwargs={"reasoning_content": f'a draft {{"experience": "blue"}}, better: {GOOD}'}),
-        AIMessage("As I said.", additional_kwargs={"reasoning": GOOD}),
         AIMessage(f"<think>{GOOD}"),
         AIMessage("", tool_calls=[{"name": "Lesson", "args": json.loads(GOOD), "id": "1"}]),
         AIMessage("", invalid_tool_calls=[{"name": "Lesson", "args": GOOD[:-1] + ",}", "id": "1", "error": "comma"}]),
@@ -209,6 +252,27 @@ async def test_what_went_wrong_is_told_apart(said: list[str | AIMessage | Except
 async def test_a_whole_reply_counts_wherever_it_stands(said: AIMessage) -> None:
     answer = await LangChainRole(model(said)).ask(MESSAGES, Lesson)
     assert (answer.reply, answer.problem) == (Lesson(experience="red worked"), "")
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (AIMessage('{"experience": "bl', response_metadata={"finish_reason": "length"}), "cut off"),
+        (AIMessage("", response_metadata={"finish_reason": "length"}), "cut off"),
+        (AIMessage('{"experience": "bl'), "unreadable"),
+        (AIMessage("I am not sure."), "unreadable"),
+        (AIMessage("", invalid_tool_calls=[{"name": "x", "args": "{bad", "id": "1", "error": "no"}]), "unreadable"),
+        (AIMessage("", additional_kwargs={"refusal": "no"}), "refused"),
+        (AIMessage("", response_metadata={"finish_reason": "content_filter"}), "refused"),
+    ],
+)
+async def test_a_draft_in_the_thoughts_is_no_reply_of_a_model_that_did_not_finish(
+    said: AIMessage, problem: str
+) -> None:
+    said.additional_kwargs["reasoning_content"] = f"perhaps {GOOD}? no, wait"
+    answer = await LangChainRole(model(said, said)).ask(MESSAGES, Lesson)
+    assert (answer.reply, answer.problem) == (None, problem)
+    assert answer.thoughts.startswith("perhaps")
 
 
 async def test_a_repair_shows_the_broken_call_where_there_is_no_text() -> None:

@@ -92,6 +92,46 @@ def test_moderation_is_a_refusal_with_its_reason(body: dict[str, Any]) -> None:
     assert words in str(error)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"message": "Prompt must be length 1000 or less. Your prompt length is 1192.", "code": None}}),
+        (400, {"error": {"message": "Invalid 'prompt': string too long. Expected a string with maximum length 32000",
+                         "type": "invalid_request_error", "param": "prompt", "code": "string_above_max_length"}}),
+        (400, {"error": {"message": "Too much text", "code": "string_above_max_length"}}),
+        (400, {"error": {"message": "This model's maximum context length is 512 tokens", "code": 400}}),
+        (400, {"detail": "Malformed input request: expected maxLength: 512, actual: 548"}),
+        (400, {"detail": "Input exceeds 512 tokens"}),
+        (422, {"detail": [{"type": "string_too_long", "loc": ["body", "prompt"],
+                           "msg": "String should have at most 1000 characters"}]}),
+        (413, {"detail": "the prompt is too large"}),
+        (414, "<html>Request-URI Too Large</html>"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_prompt_alone_is_a_refusal(status: int, body: Any) -> None:
+    assert isinstance(sort(status, body), DrawingRefused)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (422, {"detail": [{"type": "missing", "loc": ["query", "prompt"], "msg": "Field required"}]}),
+        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "prompt"], "msg": "Extra inputs are not permitted"}]}),
+        (400, {"error": {"message": "Unknown parameter: 'prompt'.", "code": "unknown_parameter"}}),
+        (400, {"error": {"message": "negative_prompt is too long"}}),
+        (400, {"error": {"message": "Invalid size 9999x9999: at most 4096 pixels a side"}}),
+        (404, {"detail": "no route takes a prompt"}),
+        (401, {"detail": "prompt the user for a key"}),
+    ],
+)  # fmt: skip
+def test_what_no_other_prompt_mends_is_no_refusal(status: int, body: Any) -> None:
+    assert isinstance(sort(status, body), GemsConfigError)
+
+
+def test_a_server_that_broke_on_a_prompt_may_answer_later() -> None:
+    assert isinstance(sort(500, {"detail": "the prompt is too long"}), ModelOutage)
+
+
 def test_a_field_called_moderation_is_no_refusal() -> None:
     error = sort(400, {"error": {"message": "Unknown parameter: 'moderation'.", "code": "unknown_parameter"}})
     assert isinstance(error, GemsConfigError)

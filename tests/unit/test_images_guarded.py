@@ -14,7 +14,7 @@ from gems.backends.serving import Gate, Turns
 from gems.core.errors import Again, BudgetSpent, DrawingRefused, ModelOutage
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
 from gems.core.profiles import DrawingOptions
-from gems.core.spending import Purses
+from gems.core.spending import Limits, Purses
 from gems.core.state import Options, Usage
 
 REQUEST = DrawRequest("a cat", 1, 64, 64)
@@ -68,7 +68,7 @@ async def test_a_refusal_is_not_repeated() -> None:
 async def test_one_image_is_reserved_for_each_drawing() -> None:
     inner = Priced()
     guarded = GuardedImages(inner, gate(), 0.0)
-    Purses().open("t", options(max_images=2, max_cost=None), Usage(), 0.0)
+    await Purses().open("t", Limits(max_images=2), Usage(), 0.0)
     results = await asyncio.gather(*(guarded.generate(REQUEST) for _ in range(4)), return_exceptions=True)
     assert sum(isinstance(result, BudgetSpent) for result in results) == 2
     assert len(inner.history) == 2
@@ -77,12 +77,26 @@ async def test_one_image_is_reserved_for_each_drawing() -> None:
 async def test_the_price_is_reserved_and_what_it_cost_is_booked() -> None:
     inner = Priced()
     guarded = GuardedImages(inner, gate(), image_price=0.05)
-    Purses().open("t", options(max_images=None, max_cost=0.065), Usage(), 0.0)
+    await Purses().open("t", Limits(max_cost=0.065), Usage(), 0.0)
     await guarded.generate(REQUEST)  # 0.01 spent: 0.05 more still fits
     await guarded.generate(REQUEST)  # 0.02 spent: it does not any more
     with pytest.raises(BudgetSpent, match="max_cost"):
         await guarded.generate(REQUEST)
     assert len(inner.history) == 2
+
+
+async def test_who_knows_what_a_request_costs_at_most_is_asked() -> None:
+    class BySide(Priced):
+        def worst_cost(self, request: DrawRequest) -> float:
+            return request.width / 1000
+
+    inner = BySide()
+    guarded = GuardedImages(inner, gate(), image_price=0.001)
+    await Purses().open("t", Limits(max_cost=0.1), Usage(), 0.0)
+    await guarded.generate(REQUEST)  # 0.01 of 0.064 spent
+    with pytest.raises(BudgetSpent, match="max_cost"):
+        await guarded.generate(DrawRequest("a cat", 1, 96, 64))
+    assert len(inner.history) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any
@@ -16,10 +17,13 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.backends.images.openai import OpenAIImages
-from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
+from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.ports import DrawRequest
-from gems.core.profiles import DrawingOptions, Endpoint, Price
+from gems.core.profiles import PRICES, DrawingOptions, Endpoint, Price
+from gems.core.spending import Limits, Purses
+from gems.core.state import Usage
 
 KEY = "sk-test-0123456789"
 OPENAI = "https://api.openai.com/v1"
@@ -176,7 +180,25 @@ async def test_an_unknown_server_gets_a_seed_and_is_asked_for_base64() -> None:
     assert server.bodies[0] == {
         "model": "my-model", "prompt": "a cat", "size": "1024x1024", "n": 1, "seed": 7, "response_format": "b64_json"
     }  # fmt: skip
-    assert images.capabilities.seeds
+    assert not images.capabilities.seeds
+
+
+@pytest.mark.parametrize("owner", ["vllm", "sglang", "somebody"])
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_the_key_of_a_drawing_is_the_same_before_and_after_it(owner: str, refuses: bool) -> None:
+    complaint = httpx.Response(400, json={"error": {"message": "Unknown parameter: seed"}})
+    images = make(Server(*[complaint] * refuses, owner=owner))
+    before = images.identity, images.capabilities
+    with suppress(GemsConfigError):
+        await images.generate(REQUEST)
+    assert (images.identity, images.capabilities) == before
+
+
+@pytest.mark.parametrize(
+    ("server", "seeds"), [("vllm-omni", True), ("sglang", True), ("openai", False), ("auto", False)]
+)
+def test_seeds_count_where_the_server_is_named(server: str, seeds: bool) -> None:
+    assert make(lambda _: pytest.fail("asked"), drawing=options(server=server)).capabilities.seeds is seeds
 
 
 @pytest.mark.parametrize(
@@ -290,7 +312,6 @@ async def test_a_server_without_a_list_of_models_is_generic(models: httpx.Respon
 
 def test_nothing_is_asked_for_identity_and_capabilities() -> None:
     images = make(lambda _: pytest.fail("asked"), "FLUX.2-klein-4B")
-    assert images.capabilities.seeds
     assert images.capabilities.edit
     assert images.capabilities.references == 4
     assert images.identity == {
@@ -407,6 +428,17 @@ async def test_a_server_without_edits_is_remembered(status: int) -> None:
     assert not images.capabilities.edit
     assert images.capabilities.references == 0
     assert (await images.generate(REQUEST)).png == PNG
+
+
+async def test_references_on_a_server_without_edits_are_for_the_user_to_mend() -> None:
+    server = Server(httpx.Response(404, json={"detail": "Not Found"}))
+    images = make(server, "FLUX.2-klein-4B")
+    for source in (None, PNG):
+        with pytest.raises(
+            GemsConfigError, match="cannot follow reference images: choose another profile, or start with"
+        ):
+            await images.generate(DrawRequest("x", 7, 1024, 1024, source, references=(PNG,)))
+    assert len(server.asked) == 1
 
 
 async def test_a_missing_model_is_no_missing_edit() -> None:
@@ -617,6 +649,87 @@ async def test_a_drawing_says_what_it_cost(price: Price | None, usage: dict[str,
     server = Server(httpx.Response(200, json=DRAWN | {"usage": usage}))
     drawing = await hosted(server, price=price).generate(REQUEST)
     assert drawing.cost == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    ("model", "quality", "size", "tokens"),
+    [
+        ("gpt-image-1-mini", "low", (1024, 1024), 272),
+        ("gpt-image-1-mini", "medium", (1024, 1024), 1056),
+        ("gpt-image-1-mini", "high", (1024, 1024), 4160),
+        ("gpt-image-1", "low", (1024, 1536), 408),
+        ("gpt-image-1", "medium", (1024, 1536), 1584),
+        ("gpt-image-1", "high", (1024, 1536), 6240),
+        ("gpt-image-1", "low", (1536, 1024), 400),
+        ("gpt-image-1", "medium", (1536, 1024), 1568),
+        ("gpt-image-1", "high", (1536, 1024), 6208),
+        ("gpt-image-1", None, (1536, 1024), 6208),
+        ("gpt-image-1", "auto", (1024, 1024), 4160),
+        ("gpt-image-1.5", "high", (1024, 1024), 4160),
+        ("gpt-image-2", "low", (1024, 1024), 196),
+        ("gpt-image-2", "medium", (1024, 1024), 1756),
+        ("gpt-image-2", "high", (1024, 1024), 7024),
+        ("gpt-image-2", "high", (1536, 1024), 5488),
+        ("gpt-image-2", "high", (1792, 1024), 5063),
+        ("gpt-image-2", "high", (3584, 2048), 12_329),
+        ("gpt-image-3", None, (1024, 1024), 7024),
+        ("my-model", None, (3584, 2048), 12_329),
+    ],
+)  # fmt: skip
+def test_no_more_is_billed_than_the_worst_case(
+    model: str, quality: str | None, size: tuple[int, int], tokens: int
+) -> None:
+    """The tokens of OpenAI's guide, and for gpt-image-2 of the calculator in it."""
+    price = Price(output=1_000_000.0)
+    images = make(lambda _: pytest.fail("asked"), model, price=price, drawing=options(quality=quality))
+    worst = images.worst_cost(DrawRequest("a cat", 7, *size))
+    assert tokens <= worst
+    if model in ("gpt-image-1", "gpt-image-1-mini"):
+        assert worst <= 1.02 * tokens
+
+
+def test_own_fields_count_in_the_worst_case() -> None:
+    asked = options(quality="low", extra_body={"quality": "high"})
+    images = make(lambda _: pytest.fail("asked"), "gpt-image-1", price=Price(output=1_000_000.0), drawing=asked)
+    assert images.worst_cost(REQUEST) == 4160
+
+
+def test_what_is_read_counts_in_the_worst_case() -> None:
+    images = make(lambda _: pytest.fail("asked"), "gpt-image-1", price=Price(input=1_000_000.0))
+    plain, longer, edit = (
+        images.worst_cost(request)
+        for request in (
+            DrawRequest("a cat", 7, 1024, 1024),
+            DrawRequest("a cat" + "\N{CAT FACE}" * 10 + "\ud83d", 7, 1024, 1024),
+            DrawRequest("a cat", 7, 1024, 1024, PNG, (PNG, PNG)),
+        )
+    )
+    assert plain >= 5
+    assert longer == plain + 43
+    assert edit >= plain + 3 * (65 + 16 * 129 + 6240)
+    one = make(lambda _: pytest.fail("asked"), "FLUX.1-Kontext-dev", price=Price(input=1_000_000.0))
+    assert one.worst_cost(DrawRequest("x", 7, 8, 8, PNG, (PNG,))) == one.worst_cost(DrawRequest("x", 7, 8, 8, PNG))
+
+
+@pytest.mark.parametrize(
+    ("price", "worst"), [(None, 0.0), (Price(image=0.2), 0.2), (Price(input=2.5, output=8.0, image=0.2), 0.2)]
+)
+def test_the_worst_case_is_never_below_the_price_of_an_image(price: Price | None, worst: float) -> None:
+    assert hosted(Server(), "gpt-image-1-mini", price=price).worst_cost(REQUEST) == worst
+
+
+async def test_what_is_billed_by_tokens_never_passes_max_cost() -> None:
+    usage = {"input_tokens": 50, "output_tokens": 6208}
+    server = Server(*[httpx.Response(200, json=DRAWN | {"usage": usage})] * 4)
+    price = PRICES["openai:gpt-image-1-mini"]
+    guarded = GuardedImages(hosted(server, "gpt-image-1-mini", price=price), image_gate(options()), price.image)
+    await Purses().open("t", Limits(max_cost=0.1), Usage(), 0.0)
+    wide = DrawRequest("a cat", 7, 1536, 1024)
+    results = await asyncio.gather(*(guarded.generate(wide) for _ in range(4)), return_exceptions=True)
+    drawn = [result for result in results if not isinstance(result, BaseException)]
+    assert sum(isinstance(result, BudgetSpent) for result in results) == 2
+    assert sum(drawing.cost for drawing in drawn) == pytest.approx(0.099578)
+    assert len(server.asked) == 2
 
 
 # Connections.

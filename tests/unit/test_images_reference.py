@@ -78,6 +78,8 @@ async def test_an_edit_is_refused_unasked() -> None:
     images = make(lambda _: pytest.fail("asked"))
     with pytest.raises(DrawingRefused, match="cannot edit"):
         await images.generate(DrawRequest("a", 1, 8, 8, source=PNG))
+    with pytest.raises(GemsConfigError, match="choose another profile"):
+        await images.generate(DrawRequest("a", 1, 8, 8, references=(PNG,)))
 
 
 async def test_a_prompt_that_no_address_holds_is_refused() -> None:

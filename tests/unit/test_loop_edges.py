@@ -514,3 +514,10 @@ def test_the_folder_of_prompts_must_be_there(settings: Settings, tmp_path: Path)
     services = OwnServices(settings.model_copy(update={"prompts": tmp_path / "none"}))
     with pytest.raises(GemsConfigError, match="prompts folder"):
         _ = services.prompts
+
+
+async def test_a_confidence_off_the_scale_is_doubt_and_not_a_lost_reply(settings: Settings) -> None:
+    chat = rehearse(["+++"], judge=says("+++", "+", "+", "+", confidence=22.0))
+    state = await run(make_graph(settings, chat))
+    assert len(chat.asked("judge")) == 4
+    assert state["stop_reason"] == "satisfied"

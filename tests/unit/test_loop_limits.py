@@ -17,7 +17,8 @@ from gems.backends.chat.role import LangChainRole
 from gems.backends.chat.scripted import ScriptedRole
 from gems.backends.chat.server import Server, Wishes
 from gems.backends.images.scripted import ScriptedImages
-from gems.core.errors import GemsConfigError
+from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
+from gems.core.messages import read_task
 from gems.core.ports import Answer, Drawing, DrawRequest, Prices, Progress, R
 from gems.core.profiles import Endpoint, Price, Profile
 from gems.core.settings import Settings
@@ -153,3 +154,117 @@ def test_the_estimate_is_what_all_rounds_take_within_the_limits() -> None:
     capped = estimate(options(max_images=3, max_calls=9, max_cost=0.02), prices)
     assert capped == {"images": 3, "calls": 9, "cost": 0.02, "max_cost": 0.02}
     assert estimate(options(critic="single", candidates=1), prices)["calls"] == 61
+
+
+async def test_failed_calls_are_in_the_usage(settings: Settings) -> None:
+    chat = rehearse(["+--"])
+    asked = []
+
+    async def fail_twice(messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
+        task = read_task(messages).task
+        asked.append(task)
+        if task == "judge":
+            raise ModelOutage("gone", again="paid")
+        return await chat.ask(messages, reply_model)
+
+    role = CountingRole(chat)
+    role.ask = fail_twice  # type: ignore[assignment,method-assign]
+    state = await run(make(settings, role, ScriptedImages()), max_rounds=1, max_calls=50)
+    assert "judge" in asked
+    assert state["usage"]["mllm_calls"] == len(asked)
+
+
+class Unlucky(SlowImages):
+    """Fails for these seeds, each as often as said, after the others have been asked."""
+
+    def __init__(self, failures: dict[int, list[Exception]]) -> None:
+        super().__init__()
+        self.left = failures
+        self.asked: list[int] = []
+
+    async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
+        self.asked.append(request.seed)
+        if errors := self.left.get(request.seed):
+            raise errors.pop(0)
+        await asyncio.sleep(0.02)
+        return await super().generate(request, progress)
+
+
+async def test_one_failure_of_a_second_try_does_not_cost_its_siblings(settings: Settings) -> None:
+    outage = ModelOutage("away")
+    images = Unlucky({7: [outage, outage], 8: [outage], 9: [outage]})
+    state = await run(make(settings, CountingRole(rehearse(["+++"])), images), candidates=3)
+    assert state["stop_reason"] == "satisfied"
+    assert ["artifact" in it for it in state["attempts"]] == [False, True, True]
+    assert sorted(images.asked) == [7, 7, 8, 8, 9, 9]
+
+
+async def test_a_wrong_setting_that_shows_in_one_drawing_does_not_cost_the_others(settings: Settings) -> None:
+    images = Unlucky({8: [GemsConfigError("no such size")]})
+    state = await run(make(settings, CountingRole(rehearse(["+++"])), images), candidates=3)
+    assert state["stop_reason"] == "satisfied"
+    assert state["attempts"][1]["error"] == "no such size"
+    with pytest.raises(GemsConfigError, match="no such size"):
+        await run(make(settings, CountingRole(rehearse(["+++"])), Unlucky({7: [GemsConfigError("no such size")]})))
+
+
+async def test_an_unlooked_at_picture_is_looked_at_when_a_limit_is_raised(settings: Settings) -> None:
+    chat, images = CountingRole(rehearse(["+++"])), ScriptedImages()
+    graph = make(settings, chat, images)
+    state = await run(graph, max_calls=3)
+    assert (state["stop_reason"], len(images.history)) == ("budget", 1)
+    state = await run(graph, prompt="", max_calls=20)
+    assert (state["stop_reason"], len(images.history)) == ("satisfied", 1)
+
+
+async def test_nothing_is_drawn_that_nobody_could_look_at(settings: Settings) -> None:
+    chat, images = CountingRole(rehearse(["+--"])), ScriptedImages()
+    graph = make(settings, chat, images)
+    await run(graph, max_calls=4, max_rounds=1)
+    state = await run(graph, prompt="", max_rounds=5, max_calls=7)
+    assert chat.calls <= 7
+    assert len(images.history) == 2
+    assert all(it["verdicts"] for it in state["attempts"])
+
+
+async def test_a_lowered_limit_still_ends_in_order(settings: Settings) -> None:
+    images = Unlucky({8: [ModelOutage("away")]})
+    graph = make(settings, CountingRole(rehearse(["++?"])), images)
+    assert (await run(graph, candidates=2, max_rounds=3))["stop_reason"] == "unverified"
+    state = await run(graph, prompt="", max_images=1)
+    assert (state["status"], state["stop_reason"]) == ("done", "unverified")
+    assert sorted(images.asked) == [7, 8]
+
+
+async def test_a_limit_given_to_an_interrupted_run_holds_at_once(settings: Settings) -> None:
+    images = Unlucky({8: [ModelOutage("away")]})
+    graph = make(settings, CountingRole(rehearse(["+--"])), images)
+    with pytest.raises(ModelOutage):
+        await run(graph)
+    await graph.ainvoke(None, THREAD, context={"max_images": 3})  # type: ignore[arg-type]
+    state: Any = (await graph.aget_state(THREAD)).values
+    assert (state["stop_reason"], state["options"]["max_images"]) == ("budget", None)
+    assert images.asked == [7, 8, 8]
+
+
+async def test_a_callers_own_role_is_cut_off_when_time_is_up(settings: Settings) -> None:
+    class Slow(CountingRole):
+        async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
+            await asyncio.sleep(30)
+            raise AssertionError("not cut off")
+
+    state = await run(make(settings, Slow(rehearse([])), ScriptedImages()), max_seconds=0.2)
+    assert state["stop_reason"] == "budget"
+
+
+async def test_a_run_does_not_go_on_with_other_models_than_it_began_with(settings: Settings) -> None:
+    saver = InMemorySaver()
+    first = OwnServices(settings, chat=rehearse(["+--"]), images=ScriptedImages())
+    await run(build_graph(first, checkpointer=saver), max_rounds=1)
+    other = ScriptedImages()
+    other.name = "another"
+    second = OwnServices(settings, chat=rehearse(["+--"]), images=other)
+    with pytest.raises(
+        GemsConfigError, match=r"begun with your own and scripted, but .* now means your own and another"
+    ):
+        await run(build_graph(second, checkpointer=saver), prompt="", max_rounds=2)

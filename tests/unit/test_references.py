@@ -39,6 +39,15 @@ def test_a_large_picture_is_scaled_down():
     assert kept.size == (MOST_SIDE, 32)
 
 
+@pytest.mark.parametrize(("mode", "form"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16B", "TIFF")])
+def test_grey_of_sixteen_bits_keeps_its_tones(mode: str, form: str):
+    scan = Image.new(mode, (4, 1))
+    for place, tone in enumerate((0, 0x4040, 0x9C9C, 0xFFFF)):
+        scan.putpixel((place, 0), tone)
+    kept = opened(as_reference(encoded(scan, form), "scan"))
+    assert [kept.getpixel((place, 0)) for place in range(4)] == [(tone,) * 3 for tone in (0, 0x40, 0x9C, 0xFF)]
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

@@ -8,7 +8,7 @@ import pytest
 
 from gems.backends.serving import Gate, Turns, retry_after
 from gems.core.errors import BudgetSpent, DrawingRefused, GemsError, ModelOutage
-from gems.core.spending import Purses, Spend
+from gems.core.spending import Limits, Purses, Spend
 from gems.core.state import Usage
 
 
@@ -82,12 +82,7 @@ async def test_a_server_is_given_the_time_it_asks_for_within_reason():
 
 
 async def test_each_attempt_is_reserved_and_free_ones_given_back():
-    purse = Purses().open(
-        "t",
-        {"max_calls": 1, "max_images": None, "max_cost": None, "max_seconds": None},
-        Usage(),
-        0.0,  # type: ignore[typeddict-item]
-    )
+    purse = await Purses().open("t", Limits(max_calls=1), Usage(), 0.0)
     server = Server(FREE)
     assert await server.call(server.gate()) == "well"
     assert purse.exhausted == ""
@@ -97,12 +92,7 @@ async def test_each_attempt_is_reserved_and_free_ones_given_back():
 
 
 async def test_a_paid_failure_uses_the_budget_up():
-    Purses().open(
-        "t",
-        {"max_calls": 1, "max_images": None, "max_cost": None, "max_seconds": None},
-        Usage(),
-        0.0,  # type: ignore[typeddict-item]
-    )
+    await Purses().open("t", Limits(max_calls=1), Usage(), 0.0)
     server = Server(PAID)
     with pytest.raises(BudgetSpent):
         await server.call(server.gate())

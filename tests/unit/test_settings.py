@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
-from gems.backends.services import make_models
+from gems.backends.chat.book import ServerBook
+from gems.backends.services import make_chats, make_models
 from gems.core.context import Size
 from gems.core.errors import GemsConfigError
-from gems.core.profiles import PAID_CAPS, Price
+from gems.core.messages import compose
+from gems.core.ports import ChatRole
+from gems.core.profiles import PAID_CAPS, ChatOptions, Endpoint, Price
+from gems.core.replies import Lesson
 from gems.core.settings import load_settings
-from gems.core.state import Role
+from gems.core.state import ROLES, Role
 
 
 def test_the_environment_wins_over_env_file_over_toml(tmp_path: Path) -> None:
@@ -44,19 +51,197 @@ def test_mllm_and_images_lie_over_any_profile(tmp_path: Path) -> None:
     assert make_models(settings, "sketch").images.name == "sketch", "what is named outright wins over the environment"
 
 
-def test_openais_key_goes_to_openai_alone(tmp_path: Path) -> None:
-    env = {"OPENAI_API_KEY": "sk-real", "GEMS_MLLM": "openai:m", "GEMS_IMAGES": "openai:i"}
-    elsewhere = {**env, "GEMS_MLLM_BASE_URL": "http://third.party/v1"}
-    settings = load_settings(tmp_path, elsewhere)
-    assert settings.chat(settings.resolve()).api_key is None
-    assert settings.images(settings.resolve()).api_key is not None
-    (tmp_path / "gems.toml").write_text(
-        '[profiles.x]\nmllm = "openai:m"\nimages = "openai:i"\napi_key_env = "MY_KEY"\n'
+EVERY_KEY = {
+    "OPENAI_API_KEY": "sk-openai",
+    "GEMS_MLLM_API_KEY": "sk-gems",
+    "BOTH": "sk-both",
+    "PART": "sk-part",
+    "ROLE": "sk-role",
+}
+ENV = "http://environment/v1"
+BOX = "http://box/v1"
+OWN = "http://own/v1"
+
+
+def columns(table: str) -> list[tuple[str, ...]]:
+    return [tuple(cell.strip() for cell in line.split("|")) for line in table.strip().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("environment_url", "profile_url", "named", "role", "keys", "goes_to", "with_key"),
+    # "-" is none. `named`: what the profile names. `role`: what the critic has of its own. `keys`: which are set.
+    columns("""
+    -   | -   | -         | -        | OPENAI           | -   | OPENAI_API_KEY
+    -   | -   | -         | -        | OPENAI GEMS      | -   | GEMS_MLLM_API_KEY
+    -   | -   | BOTH      | -        | OPENAI BOTH      | -   | BOTH
+    -   | -   | BOTH      | -        | OPENAI           | -   | none, set BOTH
+    -   | -   | BOTH      | -        | OPENAI BOTH GEMS | -   | GEMS_MLLM_API_KEY
+    -   | -   | BOTH PART | -        | all              | -   | GEMS_MLLM_API_KEY
+    -   | -   | BOTH PART | -        | BOTH PART        | -   | PART
+    -   | -   | -         | -        | PART             | -   | none, set OPENAI_API_KEY
+    -   | BOX | -         | -        | OPENAI           | BOX | none, set GEMS_MLLM_API_KEY
+    -   | BOX | -         | -        | OPENAI GEMS      | BOX | GEMS_MLLM_API_KEY
+    -   | BOX | BOTH      | -        | OPENAI BOTH      | BOX | BOTH
+    -   | BOX | BOTH PART | -        | OPENAI BOTH PART | BOX | PART
+    -   | BOX | BOTH      | -        | OPENAI           | BOX | none, set BOTH
+    ENV | -   | -         | -        | OPENAI           | ENV | none, set GEMS_MLLM_API_KEY
+    ENV | -   | BOTH PART | -        | OPENAI BOTH PART | ENV | none, set GEMS_MLLM_API_KEY
+    ENV | BOX | BOTH PART | -        | all              | ENV | GEMS_MLLM_API_KEY
+    -   | -   | -         | model    | OPENAI           | -   | OPENAI_API_KEY
+    -   | BOX | PART      | model    | OPENAI PART ROLE | BOX | PART
+    ENV | BOX | PART      | model    | OPENAI PART ROLE | ENV | none, set GEMS_MLLM_API_KEY
+    -   | BOX | PART      | key      | all              | BOX | ROLE
+    -   | BOX | PART      | key      | OPENAI GEMS PART | BOX | none, set ROLE
+    -   | -   | PART      | key      | all              | -   | ROLE
+    ENV | BOX | PART      | key      | OPENAI PART ROLE | ENV | none, set GEMS_MLLM_API_KEY
+    ENV | BOX | PART      | key      | all              | ENV | GEMS_MLLM_API_KEY
+    -   | BOX | BOTH PART | url      | all              | OWN | none, set api_key_env of the role
+    ENV | BOX | BOTH PART | url      | all              | OWN | none, set api_key_env of the role
+    ENV | BOX | BOTH PART | url key  | all              | OWN | ROLE
+    -   | -   | -         | url key  | OPENAI GEMS      | OWN | none, set ROLE
+    """),
+)
+def test_which_key_goes_where(
+    tmp_path: Path,
+    environment_url: str,
+    profile_url: str,
+    named: str,
+    role: str,
+    keys: str,
+    goes_to: str,
+    with_key: str,
+) -> None:
+    lines = ["[profiles.x]", 'mllm = "openai:m"', 'images = "sketch"']
+    lines += [f'mllm_base_url = "{BOX}"'] if profile_url == "BOX" else []
+    lines += ['api_key_env = "BOTH"'] if "BOTH" in named else []
+    lines += ['mllm_api_key_env = "PART"'] if "PART" in named else []
+    lines += ["[profiles.x.roles.critic]", 'model = "openai:eye"'] if role != "-" else []
+    lines += [f'base_url = "{OWN}"'] if "url" in role else []
+    lines += ['api_key_env = "ROLE"'] if "key" in role else []
+    short = {"OPENAI": "OPENAI_API_KEY", "GEMS": "GEMS_MLLM_API_KEY"}
+    env = EVERY_KEY if keys == "all" else {name: EVERY_KEY[name] for name in (short.get(it, it) for it in keys.split())}
+    env = env | ({"GEMS_MLLM_BASE_URL": ENV} if environment_url == "ENV" else {})
+    settings = load_settings(toml(tmp_path, "\n".join(lines)), env)
+    endpoint = settings.chat(settings.resolve("x"), "critic")
+    assert endpoint.base_url == {"-": None, "ENV": ENV, "BOX": BOX, "OWN": OWN}[goes_to]
+    sent = endpoint.api_key.get_secret_value() if endpoint.api_key else None
+    assert sent == EVERY_KEY.get(with_key)
+    assert endpoint.key_name == with_key.removeprefix("none, set "), "what messages name"
+
+
+def test_the_key_of_the_drawing_server_goes_the_same_way(tmp_path: Path) -> None:
+    text = '[profiles.x]\nmllm = "sketch"\nimages = "openai:i"\nimages_api_key_env = "PART"\napi_key_env = "BOTH"\n'
+    folder = toml(tmp_path, text)
+
+    def drawn_with(env: dict[str, str], name: str = "x") -> tuple[str, str | None]:
+        settings = load_settings(folder, env)
+        endpoint = settings.images(settings.resolve(name))
+        return endpoint.key_name, endpoint.api_key.get_secret_value() if endpoint.api_key else None
+
+    assert drawn_with(EVERY_KEY) == ("PART", "sk-part")
+    assert drawn_with(EVERY_KEY | {"GEMS_IMAGES_API_KEY": "sk-own"}) == ("GEMS_IMAGES_API_KEY", "sk-own")
+    assert drawn_with(EVERY_KEY | {"GEMS_IMAGES_BASE_URL": ENV}) == ("GEMS_IMAGES_API_KEY", None)
+    assert drawn_with(EVERY_KEY | {"GEMS_IMAGES_BASE_URL": ENV}, "openai") == ("GEMS_IMAGES_API_KEY", None)
+    assert drawn_with(EVERY_KEY, "openai") == ("OPENAI_API_KEY", "sk-openai")
+
+
+@pytest.mark.parametrize("model", ["sketch", "comfyui:flow.json", "reference:z"])
+def test_what_has_no_server_elsewhere_gets_no_key(tmp_path: Path, model: str) -> None:
+    text = f'[profiles.x]\nmllm = "openai:m"\nimages = "{model}"\napi_key_env = "BOTH"\n'
+    settings = load_settings(toml(tmp_path, text), EVERY_KEY | {"GEMS_IMAGES_API_KEY": "sk-own"})
+    endpoint = settings.images(settings.resolve("x"))
+    assert (endpoint.api_key, endpoint.base_url, endpoint.is_paid) == (None, None, False)
+
+
+ROUTER = """
+[profiles.router]
+mllm = "openai:big"
+mllm_base_url = "https://router.example/v1"
+images = "openai:pictures"
+images_base_url = "https://draws.example/v1"
+api_key_env = "BOTH"
+chat = { concurrency = 2, extra_body = { route = "cheap" } }
+drawing = { seconds = 9, server = "sglang", extra_body = { token = "hush" } }
+roles = { critic = "openai:eye" }
+"""
+
+
+def test_a_model_of_the_environment_takes_nothing_of_another_models_server(tmp_path: Path) -> None:
+    env = EVERY_KEY | {"GEMS_PROFILE": "router", "GEMS_MLLM": "openai:gpt-5-mini"}
+    del env["GEMS_MLLM_API_KEY"]
+    settings = load_settings(toml(tmp_path, ROUTER), env)
+    profile = settings.resolve()
+    for role in ROLES:
+        answers = settings.chat(profile, role)
+        assert (answers.name, answers.base_url, answers.key_name) == ("openai:gpt-5-mini", None, "OPENAI_API_KEY")
+        assert (answers.chat.concurrency, answers.chat.extra_body) == (2, {})
+    draws = settings.images(profile)
+    assert (draws.name, draws.base_url, draws.key_name) == ("openai:pictures", "https://draws.example/v1", "BOTH")
+    assert draws.drawing.extra_body == {"token": "hush"}
+
+    settings = load_settings(tmp_path, EVERY_KEY | {"GEMS_PROFILE": "router", "GEMS_IMAGES": "openai:gpt-image-1-mini"})
+    profile = settings.resolve()
+    draws, sees = settings.images(profile), settings.chat(profile, "critic")
+    assert (draws.name, draws.base_url, draws.key_name) == ("openai:gpt-image-1-mini", None, "OPENAI_API_KEY")
+    assert (draws.drawing.server, draws.drawing.extra_body, draws.drawing.seconds) == ("auto", {}, 9)
+    assert (sees.name, sees.base_url) == ("openai:eye", "https://router.example/v1")
+
+    sketched = load_settings(tmp_path, {"GEMS_PROFILE": "router", "GEMS_MLLM": "sketch"})
+    assert {sketched.chat(sketched.resolve(), role).name for role in ROLES} == {"sketch"}
+    same = load_settings(tmp_path, EVERY_KEY | {"GEMS_PROFILE": "router", "GEMS_MLLM": "openai:big"})
+    assert same.chat(same.resolve(), "critic").base_url == "https://router.example/v1", "the profile's own model"
+
+
+def test_a_drawing_model_of_the_environment_does_not_go_to_the_papers_server(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, {"GEMS_PROFILE": "paper", "GEMS_IMAGES": "openai:gpt-image-1-mini"})
+    assert settings.images(settings.resolve()).base_url is None
+
+
+def test_no_profile_takes_the_name_of_the_environments(tmp_path: Path) -> None:
+    with pytest.raises(GemsConfigError, match=r"setting profiles: .*'environment'.*choose another name"):
+        load_settings(toml(tmp_path, '[profiles.environment]\nmllm = "sketch"\nimages = "sketch"\n'), {})
+
+
+def test_roles_share_a_client_where_all_is_the_same_the_key_too() -> None:
+    one = Endpoint(provider="openai", model="m", key_name="KEY", api_key=SecretStr("sk-1"))
+    other = one.model_copy(update={"api_key": SecretStr("sk-2")})
+    made = make_chats({"planner": one, "refiner": other, "compressor": one.model_copy()}, ServerBook())
+    assert made["planner"] is made["compressor"]
+    assert made["planner"] is not made["refiner"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://box/v1", "http://box/v1/"),
+        ("http://box/v1", "http://BOX:80/v1"),
+        ("https://api.openai.com/v1", None),
+    ],
+)
+async def test_two_spellings_of_one_server_share_its_places(one: str, other: str | None) -> None:
+    under_way, most = 0, 0
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.01)
+            under_way -= 1
+            return httpx.Response(400, json={"error": {"message": "no"}})
+
+    place = Endpoint(
+        provider="openai", model="m", base_url=one, api_key=SecretStr("k"), chat=ChatOptions(concurrency=1)
     )
-    settings = load_settings(tmp_path, {**elsewhere, "MY_KEY": "sk-mine"})
-    key = settings.chat(settings.resolve("x")).api_key
-    assert key is not None
-    assert key.get_secret_value() == "sk-mine"
+    endpoints: dict[Role, Endpoint] = {"planner": place, "critic": place.model_copy(update={"base_url": other})}
+    made = make_chats(endpoints, ServerBook(), Slow())
+
+    async def ask(role: ChatRole) -> None:
+        with pytest.raises(GemsConfigError):
+            await role.ask(compose("compress", "Plan.", {}), Lesson)
+
+    await asyncio.gather(*map(ask, made.values()))
+    assert most == 1
 
 
 @pytest.mark.parametrize(
@@ -157,7 +342,19 @@ def test_what_costs_money_has_limits_unless_it_names_its_own(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://box/v1", "http://", "http://me:pw@box/v1", "https://box/v1?key=sk-secret"]
+    "url",
+    [
+        "localhost:8000",
+        "ftp://box/v1",
+        "http://",
+        "http://me:pw@box/v1",
+        "https://box/v1?key=sk-secret",
+        "https://box/v1#sk-secret",
+        "http://b ox/v1",
+        "http://box:99999/v1",
+        "http://box:0/v1",
+        "http://box:http/v1",
+    ],
 )
 def test_a_base_url_is_an_address_and_carries_no_key(tmp_path: Path, url: str) -> None:
     with pytest.raises(GemsConfigError, match="base URL") as caught:
@@ -179,9 +376,54 @@ def test_a_base_url_is_an_address_and_carries_no_key(tmp_path: Path, url: str) -
         ("roles = { painter = 'openai:m' }", "roles.painter"),
         ("critic = { mode = 'twice' }", "critic.mode 'twice'"),
         ("max_cost = -1", "max_cost -1"),
+        ("max_cost = inf", "max_cost inf"),
+        ("max_seconds = nan", "max_seconds nan"),
+        ("chat = { seconds = inf }", "chat.seconds inf"),
+        ("chat = { temperature = inf }", "chat.temperature inf"),
+        ("drawing = { guidance_scale = inf }", "drawing.guidance_scale inf"),
+        ("drawing = { true_cfg_scale = nan }", "drawing.true_cfg_scale nan"),
+        ("drawing = { extra_body = { strength = inf } }", "drawing.extra_body: Value error, JSON has no"),
+        ("chat = { extra_body = { when = 2026-01-01 } }", "chat.extra_body: Value error, JSON has no"),
+        ("[prices]\n'a:b' = { image = inf }", "prices.a:b.image inf"),
+        ("size = 'big'", "size 'big'"),
+        ("size = '32x1024'", "each side must be 64 to 4096 pixels"),
     ],
 )
 def test_nonsense_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     text = f'[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\n{line}\n'
     with pytest.raises(GemsConfigError, match=re.escape(complaint)):
         load_settings(toml(tmp_path, text), {})
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "remedy"),
+    [
+        ("chat", "model", "set mllm"),
+        ("chat", "messages", "the roles write it"),
+        ("chat", "n", "one reply is asked for"),
+        ("chat", "max_tokens", "set chat.max_tokens"),
+        ("chat", "max_completion_tokens", "set chat.max_tokens"),
+        ("chat", "response_format", "set chat.output"),
+        ("chat", "stream", "replies are read whole"),
+        ("drawing", "model", "set images"),
+        ("drawing", "prompt", "the loop writes it"),
+        ("drawing", "n", "set candidates"),
+        ("drawing", "size", "set size"),
+        ("drawing", "seed", "set --seed"),
+        ("drawing", "image", "pass --reference"),
+    ],
+)
+def test_fields_of_the_servers_own_do_not_pass_what_is_reserved(
+    tmp_path: Path, part: str, field: str, remedy: str
+) -> None:
+    text = '[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\n'
+    with pytest.raises(GemsConfigError, match=rf"{part}\.extra_body: .*'{field}' must not stand here: {remedy}"):
+        load_settings(toml(tmp_path, f"{text}{part}.extra_body = {{ {field} = 9 }}\n"), {})
+    load_settings(toml(tmp_path, f"{text}{part}.extra_body = {{ {field}_of_mine = 9 }}\n"), {})
+
+
+@pytest.mark.parametrize("model", ["openai:m", "reference:z", "comfyui:flow.json"])
+def test_a_server_with_a_key_costs_money(tmp_path: Path, model: str) -> None:
+    env = {"GEMS_IMAGES": model, "GEMS_IMAGES_BASE_URL": "http://cloud.example"}
+    assert load_settings(tmp_path, env).resolve().max_images is None
+    assert load_settings(tmp_path, env | {"GEMS_IMAGES_API_KEY": "k"}).resolve().max_images == PAID_CAPS["max_images"]

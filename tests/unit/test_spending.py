@@ -1,22 +1,18 @@
 """Limits are hard: what a call may cost is reserved before it is made."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from gems.core.errors import BudgetSpent, DrawingRefused, ModelOutage
-from gems.core.spending import Purse, Purses, Spend, deadline, reserve
-from gems.core.state import Options, Usage
+from gems.core.spending import Limits, Purse, Purses, Spend, deadline, reserve
+from gems.core.state import Usage
+from gems.memory import SqliteLedger
 
 
-def options(**limits: float | None) -> Options:
-    none = dict.fromkeys(("max_calls", "max_images", "max_cost", "max_seconds"))
-    return {**none, **limits}  # type: ignore[typeddict-item,return-value]
-
-
-def opened(**limits: float | None) -> Purse:
-    """In async tests only: each has a context of its own, in which the purse is open."""
-    return Purses().open("t", options(**limits), Usage(), 0.0)
+async def opened(**limits: float | None) -> Purse:
+    return await Purses().open("t", Limits(**limits), Usage(), 0.0)  # type: ignore[arg-type]
 
 
 async def hold(purse: Purse, worst: Spend) -> None:
@@ -25,7 +21,7 @@ async def hold(purse: Purse, worst: Spend) -> None:
 
 
 async def test_parallel_reservations_never_pass_a_limit():
-    purse = opened(max_images=3)
+    purse = await opened(max_images=3)
 
     async def draw() -> bool:
         try:
@@ -40,7 +36,7 @@ async def test_parallel_reservations_never_pass_a_limit():
 
 
 async def test_the_worst_case_is_held_while_the_call_is_made_and_the_price_paid_stands_after():
-    purse = opened(max_cost=1.0)
+    purse = await opened(max_cost=1.0)
     async with purse.reserve(Spend(cost=0.6)) as bill:
         with pytest.raises(BudgetSpent, match=r"max_cost 1 leaves no room for a call that may take 1\.2"):
             await hold(purse, Spend(cost=1.2))
@@ -52,7 +48,7 @@ async def test_the_worst_case_is_held_while_the_call_is_made_and_the_price_paid_
 
 @pytest.mark.parametrize(("paid", "fits"), [(0.1, True), (0.6, False)])
 async def test_what_others_have_only_reserved_is_waited_for(paid: float, fits: bool):
-    purse = opened(max_cost=1.0)
+    purse = await opened(max_cost=1.0)
     async with purse.reserve(Spend(cost=0.6)) as bill:
         second = asyncio.create_task(hold(purse, Spend(cost=0.6)))
         await asyncio.sleep(0.01)
@@ -63,7 +59,7 @@ async def test_what_others_have_only_reserved_is_waited_for(paid: float, fits: b
 
 
 async def test_whoever_gives_up_waiting_is_in_nobodys_way():
-    purse = opened(max_calls=1)
+    purse = await opened(max_calls=1)
     async with purse.reserve(Spend(calls=1)) as bill:
         second = asyncio.create_task(hold(purse, Spend(calls=1)))
         await asyncio.sleep(0.01)
@@ -84,7 +80,7 @@ async def test_whoever_gives_up_waiting_is_in_nobodys_way():
     ],
 )
 async def test_a_failed_call_costs_its_worst_case_unless_no_work_was_done(error: BaseException, left: int):
-    purse = opened(max_calls=1)
+    purse = await opened(max_calls=1)
     with pytest.raises(type(error)):
         async with purse.reserve(Spend(calls=1)):
             raise error
@@ -96,7 +92,7 @@ async def test_a_failed_call_costs_its_worst_case_unless_no_work_was_done(error:
 
 
 async def test_a_limit_does_not_stop_what_does_not_touch_it():
-    purse = opened(max_calls=1)
+    purse = await opened(max_calls=1)
     await hold(purse, Spend(calls=1))
     await hold(purse, Spend(images=1))
     assert not purse.exhausted
@@ -104,9 +100,9 @@ async def test_a_limit_does_not_stop_what_does_not_touch_it():
 
 async def test_what_the_state_says_was_spent_counts_and_is_not_counted_twice():
     purses = Purses()
-    purse = purses.open("t", options(max_images=3), Usage(images=1, reused=1), 0.0)
+    purse = await purses.open("t", Limits(max_images=3), Usage(images=1, reused=1), 0.0)
     await hold(purse, Spend(images=1))
-    purses.open("t", options(max_images=3), Usage(images=2, reused=1), 0.0)
+    await purses.open("t", Limits(max_images=3), Usage(images=2, reused=1), 0.0)
     with pytest.raises(BudgetSpent):
         await hold(purse, Spend(images=1))
     assert purses.of("t") is purse
@@ -115,18 +111,18 @@ async def test_what_the_state_says_was_spent_counts_and_is_not_counted_twice():
 
 async def test_a_raised_limit_forgets_that_the_old_one_was_met():
     purses = Purses()
-    purse = purses.open("t", options(max_seconds=1.0), Usage(), 2.0)
+    purse = await purses.open("t", Limits(max_seconds=1.0), Usage(), 2.0)
     with pytest.raises(BudgetSpent, match="max_seconds is over"):
         await hold(purse, Spend(calls=1))
-    purses.open("t", options(max_seconds=1.0), Usage(), 2.0)
+    await purses.open("t", Limits(max_seconds=1.0), Usage(), 2.0)
     assert purse.exhausted == "max_seconds"
-    purses.open("t", options(max_seconds=10.0), Usage(), 2.0)
+    await purses.open("t", Limits(max_seconds=10.0), Usage(), 2.0)
     assert purse.exhausted == ""
     await hold(purse, Spend(calls=1))
 
 
 async def test_the_deadline_cuts_off_what_is_being_done():
-    purse = opened(max_seconds=0.01)
+    purse = await opened(max_seconds=0.01)
     with pytest.raises(BudgetSpent, match="max_seconds was over before the chat model was done"):
         async with deadline("the chat model"):
             await asyncio.sleep(5)
@@ -134,7 +130,7 @@ async def test_the_deadline_cuts_off_what_is_being_done():
 
 
 async def test_a_time_limit_of_someone_elses_passes_through():
-    opened(max_seconds=100.0)
+    await opened(max_seconds=100.0)
     with pytest.raises(TimeoutError):
         async with deadline("the chat model"):
             raise TimeoutError
@@ -145,3 +141,64 @@ async def test_without_a_purse_nothing_is_limited():
         pass
     async with deadline("anything"):
         pass
+
+
+async def test_prices_add_up_to_a_limit_exactly():
+    purse = await opened(max_cost=0.3)
+    for _ in range(3):
+        await hold(purse, Spend(cost=0.1))
+    with pytest.raises(BudgetSpent):
+        await hold(purse, Spend(cost=0.1))
+
+
+async def test_nobody_waits_for_what_was_given_back():
+    purse = await opened(max_cost=0.6)
+    for cost in (0.1, 0.2, 0.3):
+        async with purse.reserve(Spend(cost=cost)) as bill:
+            bill.pay(Spend())
+    async with asyncio.timeout(1):
+        await hold(purse, Spend(cost=0.6))
+
+
+async def test_what_failed_calls_cost_is_reported_once():
+    purse = await opened(max_calls=9)
+    for error in (ModelOutage("lost", again="paid"), ModelOutage("busy", again="free")):
+        with pytest.raises(ModelOutage):
+            async with purse.reserve(Spend(calls=1, images=2, cost=0.5)):
+                raise error
+    await hold(purse, Spend(calls=1))
+    assert purse.take_lost() == {"mllm_calls": 1, "images": 2, "cost": 0.5}
+    assert purse.take_lost() == {}
+
+
+async def test_what_is_spent_outlives_the_process(tmp_path: Path):
+    limits = Limits(max_calls=3, max_cost=1.0)
+
+    async def next_process(usage: Usage) -> Purse:
+        return await Purses(lambda: SqliteLedger(tmp_path / "ledger.sqlite")).open("t", limits, usage, 0.0)
+
+    purse = await next_process(Usage())
+    async with purse.reserve(Spend(calls=1, cost=0.6)) as bill:
+        # Killed now: whoever comes next counts the worst case of this call.
+        heir = await next_process(Usage())
+        with pytest.raises(BudgetSpent, match="max_cost"):
+            await hold(heir, Spend(cost=0.5))
+        bill.pay(Spend(calls=1, cost=0.1))
+    heir = await next_process(Usage())
+    await hold(heir, Spend(calls=1, cost=0.5))
+    heir = await next_process(Usage(mllm_calls=1))
+    await hold(heir, Spend(calls=1))
+    with pytest.raises(BudgetSpent, match="max_calls"):
+        await hold(heir, Spend(calls=1))
+    other = await Purses(lambda: SqliteLedger(tmp_path / "ledger.sqlite")).open("other", limits, Usage(), 0.0)
+    await hold(other, Spend(calls=3))
+
+
+async def test_seconds_in_vain_count_for_the_limit_of_time(tmp_path: Path):
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    limits = Limits(max_seconds=10.0)
+    purse = await Purses(lambda: ledger).open("t", limits, Usage(), 4.0)
+    await purse.waste(5.0)
+    for purses in (Purses(lambda: ledger), Purses(lambda: ledger)):
+        heir = await purses.open("t", limits, Usage(), 4.0)
+        assert 0.5 < (heir.seconds_left or 0) <= 1.0

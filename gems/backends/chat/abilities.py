@@ -31,13 +31,18 @@ class _Step(NamedTuple):
     complaint: re.Pattern[str]
     field: str
     instead: dict[Any, Any]
+    unbounded: bool = False
+    """Whether a reply may then be longer than was asked for."""
 
 
-def _step(complaint: str, field: str, instead: dict[Any, Any]) -> _Step:
-    return _Step(re.compile(complaint, re.IGNORECASE | re.DOTALL), field, instead)
+def _step(complaint: str, field: str, instead: dict[Any, Any], *, unbounded: bool = False) -> _Step:
+    return _Step(re.compile(complaint, re.IGNORECASE | re.DOTALL), field, instead, unbounded)
 
 
 _OTHER_NAME: Final = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_LIMIT: Final = r"(max_(completion_)?tokens|completion tokens)"
+_TOO_MUCH: Final = r"(too (large|big|high|long|many)|exceed|at most|less than|greater than|maximum|range)"
+_NO_LIMIT: Final = dict.fromkeys(_OTHER_NAME, "none")
 _STEPS: Final = (
     _step("logprobs", "logprobs", {True: False}),
     _step("temperature", "temperature", {True: False}),
@@ -47,12 +52,15 @@ _STEPS: Final = (
         "limit",
         _OTHER_NAME,
     ),
-    # A limit that does not fit the server's own is best left to the server.
+    # A limit that does not fit the server's own is best left to the server, whose own is lower.
     _step(
-        r"max_(completion_)?tokens|completion tokens|context (length|size|window)|in the (completion|output)",
+        # Near each other: a complaint may repeat the whole call.
+        rf"{_LIMIT}.{{0,200}}{_TOO_MUCH}|{_TOO_MUCH}.{{0,200}}{_LIMIT}"
+        r"|context (length|size|window)|in the (completion|output)",
         "limit",
-        dict.fromkeys(_OTHER_NAME, "none"),
+        _NO_LIMIT,
     ),
+    _step(_LIMIT, "limit", _NO_LIMIT, unbounded=True),
     _step(
         r"response_?format|json_?schema|json_object|json mode|structured.outputs?|schema|grammar|guided",
         "output",
@@ -61,7 +69,14 @@ _STEPS: Final = (
 )
 
 
-def lesser(abilities: Abilities, words: str, sent: Collection[str], tried: Collection[Abilities]) -> Abilities | None:
+def lesser(
+    abilities: Abilities,
+    words: str,
+    sent: Collection[str],
+    tried: Collection[Abilities] = (),
+    *,
+    bounded: bool = False,
+) -> Abilities | None:
     """What to try after a complaint; None where it is about something else.
 
     Args:
@@ -69,9 +84,10 @@ def lesser(abilities: Abilities, words: str, sent: Collection[str], tried: Colle
         words: What the server said.
         sent: Fields of the abilities that shaped the call and may be changed.
         tried: What was tried before.
+        bounded: Whether a reply must not be longer than was asked for, whatever the server takes.
     """
     for step in _STEPS:
-        if step.field not in sent or not step.complaint.search(words):
+        if step.field not in sent or (bounded and step.unbounded) or not step.complaint.search(words):
             continue
         value = getattr(abilities, step.field)
         if value in step.instead:

@@ -18,7 +18,12 @@ _REFUSED: Final = re.compile(
     r"content_?policy|content_?filter|content management policy|moderation|flagged|usage policy|data_?inspection",
     re.IGNORECASE,
 )
+# llama.cpp (with status 500), OpenRouter (404), vLLM (400).
+_BLIND: Final = re.compile(
+    r"image input|mmproj|at most 0 image|not a multimodal model|not support (?:images?|vision)", re.IGNORECASE
+)
 _TOO_LONG: Final = re.compile(r"context.{0,12}(length|window|size)|too long|token count exceeds", re.IGNORECASE)
+_LIMIT: Final = re.compile(r"max_(completion_)?tokens", re.IGNORECASE)
 _NO_CREDIT: Final = re.compile(r"insufficient[_ ](quota|balance|credit)", re.IGNORECASE)
 _UNREACHED: Final = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError"}
 _IDLE: Final = {408, 409, 429, 503, 529}
@@ -64,6 +69,8 @@ def explain(error: Exception, endpoint: Endpoint | None = None) -> Exception:
 def _answered(error: Exception, status: int, endpoint: Endpoint | None) -> Exception:
     who = _who(endpoint)
     words = clean(words_of(error), endpoint.api_key if endpoint else None)
+    if _BLIND.search(words):
+        return GemsConfigError(f"{who} cannot see pictures ({status}): {words}; choose a model that can for the critic")
     if status == 402 or (status == 429 and _NO_CREDIT.search(str(getattr(error, "body", "")))):
         return GemsConfigError(f"{who} has no credit left ({status}): {words}")
     if status in _IDLE:
@@ -72,10 +79,18 @@ def _answered(error: Exception, status: int, endpoint: Endpoint | None) -> Excep
         return ModelOutage(f"{who} failed ({status}): {words}", again="paid", wait=_asked_wait(error))
     if status < 400 or status in (401, 403, 404, 405):
         return GemsConfigError(_refused_call(status, words, endpoint))
-    remedy = (
-        "; lower image_side in the profile, or choose a model with a longer context" if _TOO_LONG.search(words) else ""
-    )
-    return GemsConfigError(f"{who} cannot take the call ({status}): {words}{remedy}")
+    return GemsConfigError(f"{who} cannot take the call ({status}): {words}{_remedy(words, endpoint)}")
+
+
+def _remedy(words: str, endpoint: Endpoint | None) -> str:
+    if _TOO_LONG.search(words):
+        return "; lower image_side in the profile, or choose a model with a longer context"
+    if _LIMIT.search(words) and endpoint and endpoint.price and (endpoint.price.input or endpoint.price.output):
+        return (
+            "; without a limit of tokens, a model that has a price could cost more than max_cost: "
+            f'if {endpoint.name} is free, set its input and output to 0 in [prices."{endpoint.name}"]'
+        )
+    return ""
 
 
 def _refused_call(status: int, words: str, endpoint: Endpoint | None) -> str:

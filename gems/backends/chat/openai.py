@@ -49,6 +49,7 @@ def make_openai_chat(
         )
 
     from gems.backends.chat.completions import Completions
+    from gems.backends.openai_client import make_client
 
     chat = endpoint.chat
     connections = Connections(chat.seconds, transport)
@@ -57,11 +58,14 @@ def make_openai_chat(
     def make() -> BaseChatModel:
         # A server that takes no schema is asked in another way; langchain-openai's advice on it would mislead.
         warnings.filterwarnings("ignore", ".*OpenAI's structured output feature", UserWarning)
+        # Named outright: langchain-openai would look for a URL in variables that are not ours.
+        url, key = endpoint.base_url or HOSTED, endpoint.api_key or SecretStr("none")
+        # langchain-openai's own would be shared between models, and so between event loops.
+        client = make_client(url, key.get_secret_value(), connections.here(), chat.seconds)
         return Completions(
             model=endpoint.model,
-            # Named outright: langchain-openai would look for a URL in variables that are not ours.
-            base_url=endpoint.base_url or HOSTED,
-            api_key=endpoint.api_key or SecretStr("none"),
+            base_url=url,
+            api_key=key,
             timeout=chat.seconds,
             max_retries=0,
             extra_body=chat.extra_body or None,
@@ -71,8 +75,8 @@ def make_openai_chat(
             # Without this it warns of proxies, which these clients do heed.
             http_socket_options=(),
             http_client=unused,
-            # langchain-openai shares its default client between models, and so between event loops.
-            http_async_client=connections.here(),
+            root_async_client=client,
+            async_client=client.chat.completions,
         )
 
     wishes = Wishes(chat.output, logprobs, chat.temperature, chat.max_tokens)

@@ -41,6 +41,11 @@ def part(text: str) -> Spoken:
     return Spoken("", text)
 
 
+def paired(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair that stands alone: no file and no request can hold one."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def parse_reply(places: Sequence[str], reply_model: type[R]) -> R:
     """The last JSON object that fits the model, in the first of the texts that holds any object.
 
@@ -76,6 +81,14 @@ def _validated(value: dict[str, Any], reply_model: type[R]) -> R:
         return reply_model.model_validate(_without_nulls(value))
 
 
+def _paired(value: Any) -> Any:
+    if isinstance(value, str):
+        return paired(value)
+    if isinstance(value, dict):
+        return {paired(name): _paired(item) for name, item in value.items()}
+    return [_paired(item) for item in value] if isinstance(value, list) else value
+
+
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
@@ -93,9 +106,11 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         for candidate in (text[place:], _TRAILING_COMMA.sub(r"\1", text[place:])):
             try:
                 value, length = decoder.raw_decode(candidate)
-            except (json.JSONDecodeError, RecursionError):
+                whole = _paired(value)
+            except (ValueError, RecursionError):
+                # A number of thousands of digits is a plain ValueError.
                 continue
-            yield value
+            yield whole
             # In the text itself, an object with trailing commas is at least as long as without them.
             end = place + length
             break

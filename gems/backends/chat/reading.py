@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from gems.backends.chat.parsing import part
+from gems.backends.chat.parsing import paired, part
 from gems.core.ports import Problem, Token
 
 _CUT_OFF: Final = {"length", "max_tokens", "model_length"}
@@ -17,17 +17,20 @@ _REFUSED: Final = {"content_filter", "safety", "refusal", "prohibited_content"}
 
 
 def places_of(message: AIMessage) -> Sequence[str]:
-    """Where a reply may stand: in the text, in a tool call's arguments, in the thoughts; the likeliest first."""
-    calls = [json.dumps(call["args"]) for call in message.tool_calls]
-    broken = [call["args"] or "" for call in message.invalid_tool_calls]
-    return [part(message.text).reply, *calls, *broken, thoughts_of(message)]
+    """Where a reply may stand: in the text, in a tool call's arguments; the likeliest first.
+
+    In the thoughts only where a model came to its end without a word. Else they hold drafts: those of a model that was cut
+    off, that refuses, or that said something besides are not its answer.
+    """
+    spoken = _spoken(message)
+    return [thoughts_of(message)] if problem_of(message) == "empty" else spoken
 
 
 def thoughts_of(message: AIMessage) -> str:
     """Thoughts from the server's own field, or from the text before `</think>`."""
     extra = message.additional_kwargs
     told = extra.get("reasoning_content") or extra.get("reasoning")
-    return told if isinstance(told, str) else part(message.text).thoughts
+    return paired(told if isinstance(told, str) else part(message.text).thoughts)
 
 
 def problem_of(message: AIMessage) -> Problem:
@@ -38,7 +41,7 @@ def problem_of(message: AIMessage) -> Problem:
         return "refused"
     if reason in _CUT_OFF:
         return "cut off"
-    return "" if any(place.strip() for place in places_of(message)[:-1]) else "empty"
+    return "" if any(place.strip() for place in _spoken(message)) else "empty"
 
 
 def tokens_of(message: AIMessage) -> Sequence[Token]:
@@ -49,9 +52,15 @@ def tokens_of(message: AIMessage) -> Sequence[Token]:
         return ()
 
 
+def _spoken(message: AIMessage) -> list[str]:
+    calls = [json.dumps(call["args"]) for call in message.tool_calls]
+    broken = [call["args"] or "" for call in message.invalid_tool_calls]
+    return [paired(place) for place in (part(message.text).reply, *calls, *broken)]
+
+
 def _token(item: dict[str, Any]) -> Token:
     told = [*(item.get("top_logprobs") or ()), item]
-    return Token(item["token"], {it["token"]: math.exp(min(0.0, it["logprob"])) for it in told})
+    return Token(paired(item["token"]), {paired(it["token"]): math.exp(min(0.0, it["logprob"])) for it in told})
 
 
 def images_in(messages: Sequence[BaseMessage]) -> int:

@@ -13,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from gems.backends.chat.abilities import Abilities, Output
-from gems.backends.chat.errors import explain, refusal_of
+from gems.backends.chat.errors import explain, refusal_of, status_of
 from gems.backends.chat.parsing import UnreadableReply, parse_reply
 from gems.backends.chat.reading import images_in, places_of, problem_of, thoughts_of, tokens_of
 from gems.backends.chat.schema import plain_schema
@@ -63,10 +63,18 @@ class _Reading(NamedTuple, Generic[R]):
 
 
 class _Unsupported(GemsConfigError):
-    """The server does not take an option of the call; `instead` may do."""
+    """The server refused an option of the call; `instead` may do."""
 
     def __init__(self, instead: Abilities) -> None:
         super().__init__("the server does not take an option of the call")
+        self.instead = instead
+
+
+class _Broken(ModelOutage):
+    """The server failed over an option of the call, after who knows how much work; `instead` may do."""
+
+    def __init__(self, instead: Abilities) -> None:
+        super().__init__("the server fails over an option of the call")
         self.instead = instead
 
 
@@ -142,7 +150,7 @@ class LangChainRole:
             tried.append(abilities)
             try:
                 said = await self._through_gate(question, abilities, tried)
-            except _Unsupported as error:
+            except (_Unsupported, _Broken) as error:
                 abilities = error.instead
                 continue
             await self._server.learn(thought, abilities)
@@ -154,38 +162,34 @@ class LangChainRole:
         asked = tokens_in("".join(message.text for message in question.messages) + json.dumps(options))
         asked += images * IMAGE_TOKENS
         worst = Spend(calls=1, cost=server.cost(asked, server.wishes.max_tokens or MOST_TOKENS))
-        attempts, seconds = 0, 0.0
+        seconds = 0.0
 
         async def attempt() -> AIMessage:
-            nonlocal attempts, seconds
+            nonlocal seconds
             started = time.monotonic()
-            attempts += 1
             try:
                 return await self._model_here().ainvoke(list(question.messages), **options)
             except Exception as error:
                 if answered := _answer_in(error):
                     return answered
                 if instead := server.lesser(abilities, error, tried):
-                    raise _Unsupported(instead) from error
-                explained = explain(error, server.endpoint)
-                if isinstance(explained, ModelOutage) and explained.again == "free":
-                    attempts -= 1
+                    raise (_Broken if (status_of(error) or 0) >= 500 else _Unsupported)(instead) from error
                 # Without its cause: a server's own words may repeat the key, and tracebacks are logged.
-                raise explained from None
+                raise explain(error, server.endpoint) from None
             finally:
-                seconds += time.monotonic() - started
+                seconds = time.monotonic() - started
 
         message = await self._gate.call(attempt, worst, lambda said: Spend(1, cost=self._cost(said, asked)))
         told = message.usage_metadata
         usage = Usage(
-            mllm_calls=attempts,
+            mllm_calls=1,
             input_tokens=told["input_tokens"] if told else 0,
             output_tokens=told["output_tokens"] if told else 0,
-            images_sent=images * attempts,
+            images_sent=images,
             mllm_seconds=seconds,
         )
         if server.endpoint and server.endpoint.price:
-            usage["cost"] = self._cost(message, asked) + (attempts - 1) * worst.cost
+            usage["cost"] = self._cost(message, asked)
         return _Said(message, abilities, usage)
 
     def _cost(self, message: AIMessage, asked: int) -> float:

@@ -19,7 +19,8 @@ ALTERNATIVES: Final = 5
 """Log-probabilities for each token: vLLM gives no more unless it is told to."""
 IMAGE_TOKENS: Final = 26_000
 """Tokens of one image by the dearest way of counting that is known: gpt-4o-mini, 1024 px, high detail."""
-BYTES_A_TOKEN: Final = 3
+LETTERS_A_TOKEN: Final = 3
+"""ASCII characters. Of others, a tokenizer that does not know them makes one token a byte."""
 MILLION: Final = 1_000_000
 
 _COMPLAINTS: Final = (400, 403, 404, 422, 500, 501)
@@ -61,6 +62,9 @@ class Server:
     def abilities(self) -> Abilities:
         """What the server can do, as far as is known."""
         known = self._known()
+        if known.limit == "none" and self._is_priced:
+            # Learnt when nothing had a price.
+            known = known.model_copy(update={"limit": self._first_limit()})
         return known if self.wishes.output == "auto" else known.model_copy(update={"output": self.wishes.output})
 
     def options(self, abilities: Abilities, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,13 +90,14 @@ class Server:
         param, changeable = str(getattr(error, "param", None)), self._changeable()
         # A server that names the field is believed before its words, which may repeat the whole call.
         named = [field for field in changeable if _NAMES[field] in param]
-        return lesser(abilities, f"{param}: {words_of(error)}", named or changeable, tried)
+        words = f"{param}: {words_of(error)}"
+        return lesser(abilities, words, named or changeable, tried, bounded=self._is_priced)
 
     async def learn(self, thought: Abilities, found: Abilities) -> None:
         """Remember in what the server was found to be other than thought; what else was learnt meanwhile stays."""
         before, after = thought.model_dump(), found.model_dump()
         news = {field: value for field, value in after.items() if value != before[field]}
-        if after["limit"] == "none" and self.cost(1, 1):
+        if after["limit"] == "none" and self._is_priced:
             # One long question may have left no room for the limit; a short one without it could cost more than is reserved.
             news.pop("limit", None)
         if news:
@@ -103,7 +108,7 @@ class Server:
         self._rubbish = 0 if readable else self._rubbish + 1
         if self._rubbish >= MOST_RUBBISH and self.wishes.output == "auto":
             self._rubbish = 0
-            less = lesser(abilities, "response_format", ("output",), ())
+            less = lesser(abilities, "response_format", ("output",))
             if less:
                 await self.learn(abilities, less)
 
@@ -111,6 +116,10 @@ class Server:
         """Money, in the currency of the price table; 0 where no price is known."""
         price = (self.endpoint and self.endpoint.price) or Price()
         return (input_tokens * price.input + output_tokens * price.output) / MILLION
+
+    @property
+    def _is_priced(self) -> bool:
+        return self.cost(1, 1) > 0
 
     def _known(self) -> Abilities:
         return self._book.find(*self._place) or Abilities(limit=self._first_limit())
@@ -131,5 +140,6 @@ class Server:
 
 
 def tokens_in(text: str) -> int:
-    """An upper estimate of the tokens of a text: scripts with long characters take more of them."""
-    return -(-len(text.encode("utf-8", "replace")) // BYTES_A_TOKEN)
+    """An upper estimate of the tokens of a text."""
+    letters = len(text.encode("ascii", "ignore"))
+    return -(-letters // LETTERS_A_TOKEN) + len(text.encode("utf-8", "replace")) - letters

@@ -24,26 +24,30 @@ class Dialect:
 
     name: str
     understands: frozenset[str]
+    seeds: bool = False
+    """Whether a seed is known to decide the picture."""
     fixed: Mapping[str, str] = field(default_factory=dict)
     """Sent with every request."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Steps of families whose schedule this server counts otherwise than the family's table."""
-
-    @property
-    def seeds(self) -> bool:
-        """Whether a seed decides the picture."""
-        return "seed" in self.understands
 
 
 # GPT image models always answer base64 PNGs, and reject `response_format`.
 OPENAI: Final = Dialect("openai", frozenset({"quality"}))
 # Its Z-Image pipeline spends its last step on nothing: 9 there are 8 elsewhere.
 VLLM_OMNI: Final = Dialect(
-    "vllm-omni", _SAMPLING, {"response_format": "b64_json", "output_format": "png"}, {"z-image-turbo": 9}
+    "vllm-omni",
+    _SAMPLING,
+    seeds=True,
+    fixed={"response_format": "b64_json", "output_format": "png"},
+    steps={"z-image-turbo": 9},
 )
 # Without these it answers addresses of JPEGs.
-SGLANG: Final = Dialect("sglang", _SAMPLING | {"quality"}, {"response_format": "b64_json", "output_format": "png"})
-GENERIC: Final = Dialect("generic", _SAMPLING | {"quality"}, {"response_format": "b64_json"})
+SGLANG: Final = Dialect(
+    "sglang", _SAMPLING | {"quality"}, seeds=True, fixed={"response_format": "b64_json", "output_format": "png"}
+)
+# It may ignore or refuse a seed, which is sent all the same.
+GENERIC: Final = Dialect("generic", _SAMPLING | {"quality"}, fixed={"response_format": "b64_json"})
 
 BY_SETTING: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in (OPENAI, VLLM_OMNI, SGLANG)}
 

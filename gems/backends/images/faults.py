@@ -25,6 +25,20 @@ _REFUSED_WORDS: Final = re.compile(
     r"|(?:blocked|rejected|refused|flagged) by (?:\w+ ){0,3}moderation",
     re.IGNORECASE,
 )
+_TOO_LONG: Final = re.compile(
+    r"too[ _]long|too many (?:tokens|characters|words)|(?:above_)?max(?:imum)?[ _]?(?:\w+ )?length|context_length_exceeded"
+    r"|(?:at most|exceeds?|less than|limit of|maximum of) (?:\w+ ){0,4}(?:tokens|characters|words)\b",
+    re.IGNORECASE,
+)
+# A word of its own: `negative_prompt` is a setting.
+_PROMPT: Final = re.compile(r"\bprompt\b", re.IGNORECASE)
+# What is wrong is then the form of the request, whatever the prompt says.
+_FORM: Final = re.compile(
+    r"negative[ _]prompt|not permitted|field required|required (?:field|parameter|property)"
+    r"|(?:unknown|unrecogni[sz]ed|unsupported|unexpected|extra|additional|missing)(?: \w+)? "
+    r"(?:inputs?|parameters?|fields?|arguments?|keys?|propert)",
+    re.IGNORECASE,
+)
 
 
 class Reply(NamedTuple):
@@ -40,7 +54,16 @@ class Reply(NamedTuple):
         """Whether the prompt, or what was drawn from it, was not allowed."""
         if self.status >= 500:
             return False
-        return bool(_REFUSED_CODES.search(self.code) or _REFUSED_WORDS.search(self.words))
+        return bool(_REFUSED_CODES.search(self.code) or _REFUSED_WORDS.search(self.words) or self._blames_prompt)
+
+    @property
+    def _blames_prompt(self) -> bool:
+        """Whether another prompt may pass, as far as the words tell: it is too long, or wrong in another way."""
+        if self.status == 414:  # the prompt in the address
+            return True
+        if self.status not in (400, 413, 422) or _FORM.search(self.words):
+            return False
+        return bool(_PROMPT.search(self.words) or _TOO_LONG.search(f"{self.code} {self.words}"))
 
 
 def read_reply(status: int, body: str, headers: Mapping[str, str]) -> Reply:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from gems.backends.serving import Gate, Turns
 from gems.core.ports import Capabilities, Drawing, DrawRequest, ImageGenerator, Progress
 from gems.core.profiles import DrawingOptions
 from gems.core.spending import Spend
+
+
+@runtime_checkable
+class PricedByRequest(Protocol):
+    """An image generator whose drawings do not all cost the same."""
+
+    def worst_cost(self, request: DrawRequest) -> float:
+        """What this drawing costs at most, in US dollars."""
+        ...
 
 
 class GuardedImages:
@@ -20,7 +29,7 @@ class GuardedImages:
         Args:
             inner: Makes one attempt a call.
             gate: Its turns, time limit and repeats.
-            image_price: What one drawing costs at most, in US dollars.
+            image_price: What one drawing costs at most, in US dollars, unless `inner` knows it better for each.
         """
         self._inner = inner
         self._gate = gate
@@ -58,9 +67,11 @@ class GuardedImages:
             BudgetSpent: the trajectory's limits leave no room for the drawing.
             GemsConfigError: the key, the model or a setting was refused.
         """
+        inner = self._inner
+        most = inner.worst_cost(request) if isinstance(inner, PricedByRequest) else self._image_price
         return await self._gate.call(
-            lambda: self._inner.generate(request, progress),
-            worst=Spend(images=1, cost=self._image_price),
+            lambda: inner.generate(request, progress),
+            worst=Spend(images=1, cost=most),
             paid=lambda drawing: Spend(images=1, cost=drawing.cost),
         )
 

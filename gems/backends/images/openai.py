@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +14,7 @@ import httpx
 from gems.backends.cleaning import clean
 from gems.backends.connections import Connections
 from gems.backends.images.answers import Answer, read_picture
+from gems.backends.images.costs import worst_cost
 from gems.backends.images.dialects import (
     BY_SETTING,
     GENERIC,
@@ -43,7 +44,8 @@ class OpenAIImages:
     """Draws with `POST images/generations`, edits with `POST images/edits`: one drawing a call, made once.
 
     Neither `identity` nor `capabilities` asks the server: address, model and settings decide what a server's dialect
-    makes of a request, so both are right before the first drawing, and while the server is down.
+    makes of a request, so both are right before the first drawing, and while the server is down. Seeds count only where the
+    settings name the server: what it turns out to be later must not change the keys of drawings.
     """
 
     def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> None:
@@ -71,6 +73,7 @@ class OpenAIImages:
         self._family = family_of(endpoint.model)
         self._connections = Connections(endpoint.drawing.seconds, transport)
         self._dialect = self._dialect_unasked()
+        self._seeds = self._dialect is not None and self._dialect.seeds
         self._plain = False
         """The server refuses fields that were only presumed."""
         self._edits_missing = False
@@ -103,7 +106,7 @@ class OpenAIImages:
         return Capabilities(
             edit=edit,
             references=max(known, 1) if edit else 0,
-            seeds=(self._dialect or GENERIC).seeds and not self._plain,
+            seeds=self._seeds,
             notes=options.notes or (family.notes if family else ""),
         )
 
@@ -122,17 +125,21 @@ class OpenAIImages:
         warning = length_warning(prompt, family)
         return [warning] if warning else []
 
+    def worst_cost(self, request: DrawRequest) -> float:
+        """What a drawing costs at most, in US dollars."""
+        return worst_cost(self._endpoint, request, len(self._inputs(request)))
+
     async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
         """Draw one image, or edit `source`. References beyond what the model takes are left out, the last first.
 
         Raises:
             ModelOutage: no answer, a server error, or an answer without an image.
-            DrawingRefused: the server's moderation blocked the prompt, or the server cannot edit.
-            GemsConfigError: the key, the model or a field was refused.
+            DrawingRefused: the prompt was blocked or is too long, or the server cannot edit.
+            GemsConfigError: the key, the model or a field was refused, or the server cannot follow references.
         """
         del progress
-        if self._edits_missing and _inputs(request):
-            raise self._no_edits()
+        if self._edits_missing and self._inputs(request):
+            raise self._no_edits(request)
         started = time.monotonic()
         dialect = self._dialect or await self._ask_dialect()
         fields = fields_for(dialect, self._endpoint.drawing, self._family, request.seed)
@@ -188,9 +195,8 @@ class OpenAIImages:
             "size": f"{request.width}x{request.height}",
             "n": 1,
         }
-        inputs = _inputs(request)[: max(1, self._family.inputs if self._family else 0)]
         try:
-            if inputs:
+            if inputs := self._inputs(request):
                 files = [(f"image-{number}.png", content, "image/png") for number, content in enumerate(inputs, 1)]
                 raw = await client.images.with_raw_response.edit(
                     **common, image=files[0] if len(files) == 1 else files, extra_body=_as_form(fields)
@@ -233,33 +239,33 @@ class OpenAIImages:
         return bytes(content)
 
     def _client(self) -> AsyncOpenAI:
-        import openai
+        from gems.backends.openai_client import make_client
 
-        return openai.AsyncOpenAI(
-            api_key=self._key or "none",
-            base_url=self._base_url,
-            max_retries=0,
-            # Newer ones name a fork of httpx in the signature, and take either.
-            http_client=cast("Any", self._connections.here()),
-        )
+        return make_client(self._base_url, self._key, self._connections.here(), self._endpoint.drawing.seconds)
 
     def _authorization(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self._key}"} if self._key else {}
 
     def _explained(self, reply: Reply, request: DrawRequest) -> GemsError:
         of_model = "model" in f"{reply.code} {reply.words}".lower()
-        if _inputs(request) and (reply.status in (405, 501) or (reply.status == 404 and not of_model)):
+        if self._inputs(request) and (reply.status in (405, 501) or (reply.status == 404 and not of_model)):
             self._edits_missing = True
-            return self._no_edits()
+            return self._no_edits(request)
         return sort_reply(self._endpoint, reply)
 
-    def _no_edits(self) -> DrawingRefused:
-        return DrawingRefused(f"{self.name} at {place(self._base_url)} cannot edit images or follow references")
+    def _no_edits(self, request: DrawRequest) -> GemsError:
+        where = f"{self.name} at {place(self._base_url)}"
+        if request.references:  # every further drawing would have them too
+            return GemsConfigError(
+                f"{where} has no images/edits, so it cannot follow reference images: choose another profile, or start "
+                "without references"
+            )
+        return DrawingRefused(f"{where} cannot edit images")
 
-
-def _inputs(request: DrawRequest) -> list[bytes]:
-    """The images a drawing starts from: the one that is edited first."""
-    return [*([] if request.source is None else [request.source]), *request.references]
+    def _inputs(self, request: DrawRequest) -> list[bytes]:
+        """The images that are sent along, the one that is edited first; no more than the model takes."""
+        images = [*([] if request.source is None else [request.source]), *request.references]
+        return images[: max(1, self._family.inputs if self._family else 0)]
 
 
 def _reply(error: APIStatusError) -> Reply:

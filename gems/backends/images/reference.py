@@ -79,11 +79,15 @@ class ReferenceImages:
         Raises:
             ModelOutage: no answer, a server error, or an answer that is no image.
             DrawingRefused: the prompt does not fit into an address, or is not allowed, or an edit was asked for.
-            GemsConfigError: the address is wrong, or the key was refused.
+            GemsConfigError: the address is wrong, the key was refused, or there are references.
         """
         del progress
-        if request.source is not None or request.references:
-            raise DrawingRefused(f"{self.name} cannot edit images or follow references")
+        if request.references:
+            raise GemsConfigError(
+                f"{self.name} cannot follow reference images: choose another profile, or start without references"
+            )
+        if request.source is not None:
+            raise DrawingRefused(f"{self.name} cannot edit images")
         if (size := _in_address(request.prompt)) > MOST_PROMPT_BYTES:
             raise DrawingRefused(_too_long(size))
         started = time.monotonic()
