@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from gems.core.spending import Purses
+from gems.core.spending import Limits, Purses
 from gems.core.state import GemsState, add_usage, seconds_spent
 from gems.nodes.asking import Node, Update
-from gems.nodes.given import limits_of
+from gems.nodes.given import options_in_force
 
 
 class NodeRunnable(Runnable[GemsState, Update]):
@@ -40,8 +40,10 @@ class NodeRunnable(Runnable[GemsState, Update]):
         started = time.time()
         if "trajectory_id" not in state:
             return {"spans": [[started, time.time()]], **await self._node(state)}
+        options = options_in_force(state["options"])
+        state = {**state, "options": options}
         worked = seconds_spent(state["spans"])
-        limits = limits_of(state["options"])
+        limits = Limits(options["max_calls"], options["max_images"], options["max_cost"], options["max_seconds"])
         purse = await self._purses.open(state["trajectory_id"], limits, state["usage"], worked)
         try:
             update = await self._node(state)

@@ -11,6 +11,7 @@ from gems.core.state import GemsState, Status, seconds_spent
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update
 from gems.nodes.intake import run_record
+from gems.nodes.proposing import budget_spent
 
 
 def make_finish(services: Services) -> Node:
@@ -24,6 +25,8 @@ def make_finish(services: Services) -> Node:
             "score": best.get("score", 0.0) if best else 0.0,
             "seconds": round(seconds_spent(state["spans"]), 3),
         }
+        if state["stop_reason"] == "budget":
+            result["limit"] = services.purses.of(state["trajectory_id"]).exhausted or budget_spent(state)
         if best is not None:
             result |= {"image": best["artifact"], "prompt": best["prompt"], "seed": best["seed"]}
             result["requirements"] = [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, cast
 
 from langgraph.runtime import get_runtime
 from pydantic import ValidationError
 
 from gems.core.context import GemsContext, explain
-from gems.core.spending import Limits
 from gems.core.state import Options
+
+CHANGEABLE: Final = ("max_rounds", "patience", "candidates", "max_calls", "max_images", "max_cost", "max_seconds")
+"""Options that may change while a trajectory goes on."""
 
 
 def read_context() -> GemsContext:
@@ -31,15 +34,12 @@ def read_context() -> GemsContext:
         raise explain(error, "option") from error
 
 
-def limits_of(options: Options) -> Limits:
-    """A trajectory's limits, and those of this invocation over them.
+def options_in_force(options: Options) -> Options:
+    """A trajectory's options, and over them the limits of this invocation.
 
     What was given holds at once, also where a run that was interrupted goes on in the middle.
     """
-    given = read_context()
-    return Limits(
-        options["max_calls"] if given.max_calls is None else given.max_calls,
-        options["max_images"] if given.max_images is None else given.max_images,
-        options["max_cost"] if given.max_cost is None else given.max_cost,
-        options["max_seconds"] if given.max_seconds is None else given.max_seconds,
-    )
+    given = read_context().model_dump(include=set(CHANGEABLE), exclude_none=True)
+    if options["mode"] == "paper":
+        given.pop("candidates", None)
+    return cast("Options", {**options, **given})

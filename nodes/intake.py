@@ -25,6 +25,8 @@ from gems.nodes.estimate import estimate
 from gems.nodes.given import read_context
 from gems.nodes.proposing import budget_spent
 
+PLANNING: Final = 3
+"""Calls of a first round where the skills are given: a prompt, the requirements, a look."""
 REDUCED: Final[tuple[str, ...]] = ("attempts", "experiences", "usage", "spans", "warnings")
 
 
@@ -100,6 +102,8 @@ def _read_prompt(prompt: object) -> str:
 
 async def _read_references(services: Services, references: Sequence[str]) -> list[str]:
     for artifact in references:
+        if not isinstance(artifact, str):
+            raise GemsConfigError(f"a reference is an artifact id, not {type(artifact).__name__}")
         if not await services.artifacts.has(artifact):
             raise GemsConfigError(
                 f"there is no image {artifact!r} to refer to: store it first, and give its artifact id"
@@ -110,12 +114,13 @@ async def _read_references(services: Services, references: Sequence[str]) -> lis
 def _start(services: Services, prompt: str, references: list[str], context: GemsContext) -> Update:
     options = _resolve(services.defaults(context.profile), context)
     models = services.models(options["profile"])
-    _check_money(options, models)
+    _check_limits(options, models)
     _check_references(models.images, references)
     options["overlap"] = models.overlap
     options["models"] = models.names
     warnings = models.images.check(prompt, options["width"], options["height"])
     warnings += services.skills.warnings()
+    _ = services.prompts  # a folder that cannot be read is told now
     for name in options["skills"] or []:
         services.skills.read(name)
     return {
@@ -139,7 +144,20 @@ def _start(services: Services, prompt: str, references: list[str], context: Gems
     }
 
 
-def _check_money(options: Options, models: Models) -> None:
+def _check_limits(options: Options, models: Models) -> None:
+    """Refuse limits with which no picture could be drawn and looked at."""
+    least = PLANNING + 1 if options["skills"] is None else PLANNING
+    if options["max_calls"] is not None and options["max_calls"] < least:
+        raise GemsConfigError(
+            f"max_calls {options['max_calls']} is too small: planning, and one look at one picture, take {least} calls"
+        )
+    if options["max_cost"] is not None and models.prices is not None:
+        most = models.prices.image + models.prices.call
+        if options["max_cost"] < most:
+            raise GemsConfigError(
+                f"max_cost {options['max_cost']:g} is too small: one picture, and one look at it, may take ${most:.4f}; "
+                "raise it, or lower chat.max_tokens in the profile"
+            )
     if options["max_cost"] is not None and models.prices is None:
         raise GemsConfigError(
             f"max_cost {options['max_cost']:g} needs the prices of all models of the profile {options['profile']!r}: "
@@ -150,8 +168,10 @@ def _check_money(options: Options, models: Models) -> None:
 def _check_references(images: ImageGenerator, references: Sequence[str]) -> None:
     most = images.capabilities.references
     if len(references) > most:
-        can = f"takes at most {most} reference images" if most else "takes no reference images"
-        raise GemsConfigError(f"{images.name} {can}, and {len(references)} were given: choose another profile or fewer")
+        raise GemsConfigError(
+            f"{images.name} takes {most or 'no'} reference images, not {len(references)}: choose another profile, or set "
+            "drawing.edit = true in this one if its model can edit"
+        )
 
 
 def _continue(services: Services, state: GemsState, context: GemsContext) -> Update:
@@ -173,7 +193,7 @@ def _continue(services: Services, state: GemsState, context: GemsContext) -> Upd
             raise GemsConfigError(f"{state['round']} rounds are done: continue with max_rounds above that")
         if spent := budget_spent({**state, "options": options}):
             raise GemsConfigError(f"{spent} is reached: continue with a higher {spent}")
-    _check_money(options, same_models(services, options))
+    _check_limits(options, same_models(services, options))
     status = "done" if reason == "satisfied" else "running"
     return {
         "options": options,

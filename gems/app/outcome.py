@@ -92,6 +92,8 @@ class Outcome:
     status: Status
     stop_reason: StopReason | None = None
     score: float | None = None
+    limit: str | None = None
+    """The option that ended it, where a limit did."""
     rounds: int = 0
     best: Best | None = None
     requirements: list[RequirementResult] = field(default_factory=list)
@@ -149,6 +151,7 @@ def outcome_of(thread_id: str, state: GemsState, path: Callable[[str], Path], *,
         status=status,
         stop_reason="stopped" if status == "stopped" else state.get("stop_reason"),
         score=best.get("score") if best else None,
+        limit=state.get("result", {}).get("limit"),
         rounds=max((attempt["round"] for attempt in attempts), default=0),
         best=_best_result(best, path) if best else None,
         requirements=_requirement_results(state, best),

@@ -17,7 +17,7 @@ from gems import __version__
 from gems.app.outcome import NO_VERDICT, best_attempt, spent
 from gems.app.prompt_diff import Piece, compare_prompts
 from gems.app.score_plot import ScorePlot, plot_scores
-from gems.app.wording import STOPPED_BECAUSE, TICKS, cost, duration, money, percent
+from gems.app.wording import TICKS, cost, duration, money, percent, stopped_because
 from gems.core.errors import GemsError
 from gems.core.ports import ArtifactStore
 from gems.core.state import Attempt, Experience, GemsState, Request, Requirement, Verdict
@@ -133,7 +133,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, duration=duration, cost=cost, money=money)
-    environment.globals.update(ticks=TICKS, because=STOPPED_BECAUSE)
+    environment.globals.update(ticks=TICKS, because=stopped_because)
     return environment
 
 

@@ -18,7 +18,7 @@ from gems.app.export import OutFolder, export_run
 from gems.app.outcome import Outcome, outcome_of
 from gems.app.progress import ProgressView
 from gems.app.runner import OPTIONS, Call, drive, thread_config
-from gems.app.wording import STOPPED_BECAUSE
+from gems.app.wording import raised, stopped_because
 from gems.core.context import GemsContext, explain
 from gems.core.errors import GemsConfigError
 from gems.core.ports import Services
@@ -110,10 +110,11 @@ class Session:
             self._view.say("This run is finished: every requirement is met.")
             return _Ending()
         if not self._context and reason != "failed":
-            why = STOPPED_BECAUSE[reason] if reason else "it is finished"
+            limit = state.get("result", {}).get("limit")
+            why = stopped_because(reason, limit) if reason else "it is finished"
             raise GemsConfigError(
-                f"nothing is left to do: {why}. Raise a limit to go on, e.g. "
-                f"`gems resume {self._target.thread_id} --max-rounds {state['options']['max_rounds'] + 3}`"
+                f"nothing is left to do: {why}. Raise a limit to go on: "
+                f"gems resume {self._target.thread_id} {raised(limit, state['options']['max_rounds'])}"
             )
         return await self._go({"prompt": ""})
 

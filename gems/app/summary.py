@@ -9,7 +9,7 @@ from gems.app.export import REPORT
 from gems.app.outcome import Failure, Outcome
 from gems.app.progress import STYLES, image_label
 from gems.app.terminal import one_line, printable
-from gems.app.wording import ASCII_TICKS, STOPPED_BECAUSE, TICKS, cost, percent, plural
+from gems.app.wording import ASCII_TICKS, TICKS, cost, percent, plural, raised, stopped_because
 from gems.core.state import GemsState
 
 
@@ -33,10 +33,8 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     _field(console, "cost", cost(outcome.usage))
     if outcome.exit_code and (outcome.attempts or outcome.error is None or outcome.error.kind == "run"):
         _field(console, "resume", f"gems resume {outcome.thread_id}", "bold")
-    elif outcome.stop_reason == "budget":
-        _field(console, "go on", f"gems resume {outcome.thread_id}, with a higher limit than before")
     elif outcome.stop_reason != "satisfied":
-        _field(console, "go on", f"gems resume {outcome.thread_id} --max-rounds {outcome.rounds + 3}")
+        _field(console, "go on", f"gems resume {outcome.thread_id} {raised(outcome.limit, outcome.rounds)}")
 
 
 def show_failure(failure: Failure, console: Console) -> None:
@@ -80,7 +78,7 @@ def show_run(outcome: Outcome, state: GemsState, console: Console) -> None:
 def _headline(outcome: Outcome) -> str:
     if outcome.status == "running":
         return f"Not finished. If no process is running it, `gems resume {outcome.thread_id}` goes on."
-    why = STOPPED_BECAUSE[outcome.stop_reason] if outcome.stop_reason else outcome.status
+    why = stopped_because(outcome.stop_reason, outcome.limit) if outcome.stop_reason else outcome.status
     sentence = f"{why[0].upper()}{why[1:]}"
     if outcome.rounds:
         sentence += f", after {plural(outcome.rounds, 'round')}"

@@ -21,6 +21,18 @@ TICKS: Final[Mapping[VerdictName, str]] = {"met": "✓", "unmet": "✗", "unknow
 ASCII_TICKS: Final[Mapping[VerdictName, str]] = {"met": "+", "unmet": "x", "unknown": "?", "skipped": "-"}
 
 
+def stopped_because(reason: StopReason, limit: str | None) -> str:
+    """Why a run ended; where a limit did that, which one."""
+    return f"the limit {limit} is reached" if reason == "budget" and limit else STOPPED_BECAUSE[reason]
+
+
+def raised(limit: str | None, rounds: int) -> str:
+    """The option that lets a run go on, as it is typed."""
+    if limit in (None, "max_rounds"):
+        return f"--max-rounds {rounds + 3}"
+    return f"--{limit.replace('_', '-')} with more than before"
+
+
 def plural(count: float, noun: str) -> str:
     """`1 image`, `12,300 images`."""
     return f"{count:,.0f} {noun}" if count == 1 else f"{count:,.0f} {noun}s"

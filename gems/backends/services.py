@@ -14,6 +14,7 @@ from gems.backends.chat.book import ServerBook
 from gems.backends.chat.counted import CountedRole
 from gems.backends.chat.errors import HOSTED
 from gems.backends.chat.role import LangChainRole
+from gems.backends.chat.server import IMAGE_TOKENS, MILLION
 from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.backends.recording import record, replay
 from gems.backends.serving import Gate, Turns
@@ -31,6 +32,10 @@ FREE: Final = Price()
 
 WITH_LOGPROBS: Final[frozenset[Role]] = frozenset({"critic"})
 """Roles whose log-probabilities are used."""
+
+
+QUESTION_TOKENS: Final = 4000
+"""Tokens of a critic's instructions and questions, at most."""
 
 
 @runtime_checkable
@@ -58,7 +63,7 @@ def make_models(
     if settings.replay:
         taped = replay(settings.replay)
         roles = {role: _counted(model) for role, model in taped.roles.items()}
-        return replace(taped, roles=roles, images=_guarded(taped.images, DrawingOptions(), FREE))
+        return replace(taped, roles=roles, images=GuardedImages(taped.images, image_gate(DrawingOptions()), 0.0))
     profile = settings.resolve(profile_name)
     own = own_roles or {}
     endpoints = {role: settings.chat(profile, role) for role in ROLES if role not in own}
@@ -66,14 +71,20 @@ def make_models(
     roles = {role: _counted(model) for role, model in own.items()} | made
     drawn_by = settings.images(profile)
     drawer = own_images or make_images(drawn_by)
-    images = _guarded(drawer, profile.drawing, FREE if own_images else drawn_by.price)
+    prices = _prices(endpoints.values(), None if own_images else drawn_by)
+    images = GuardedImages(
+        drawer,
+        image_gate(profile.drawing),
+        prices.image if prices else 0.0,
+        prices.call if prices else 0.0,
+    )
     models = Models(
         roles,
         images,
         mllm=" + ".join(dict.fromkeys(endpoint.name for endpoint in endpoints.values())) or "your own",
         overlap=profile.overlap,
         image_side=profile.image_side,
-        prices=_prices(endpoints.values(), None if own_images else drawn_by),
+        prices=prices,
         # What is the caller's own is not ours to close.
         closing=_closing(*made.values(), None if own_images else drawer),
     )
@@ -182,10 +193,6 @@ def _counted(model: ChatRole) -> ChatRole:
     return model if isinstance(model, LangChainRole) else CountedRole(model)
 
 
-def _guarded(images: ImageGenerator, drawing: DrawingOptions, price: Price | None) -> ImageGenerator:
-    return GuardedImages(images, image_gate(drawing), price.image if price else 0.0)
-
-
 def _prices(chats: Iterable[Endpoint], images: Endpoint | None) -> Prices | None:
     """The dearest of each; None when a model that is paid for has no price."""
     chats = list(chats)
@@ -197,9 +204,15 @@ def _prices(chats: Iterable[Endpoint], images: Endpoint | None) -> Prices | None
         input=max((price.input for price in told), default=0.0),
         output=max((price.output for price in told), default=0.0),
         image=images.price.image if images and images.price else 0.0,
+        call=max((_worst_look(endpoint) for endpoint in chats), default=0.0),
     )
 
 
 def _closing(*parts: object) -> list[Callable[[], Awaitable[None]]]:
     """A role made for several is closed more than once, which does no harm."""
     return [part.aclose for part in parts if isinstance(part, _Closable)]
+
+
+def _worst_look(endpoint: Endpoint) -> float:
+    price = endpoint.price or FREE
+    return (price.input * (IMAGE_TOKENS + QUESTION_TOKENS) + price.output * endpoint.chat.max_tokens) / MILLION

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from gems.core.errors import ModelOutage
-from gems.core.spending import Spend, deadline, reserve
+from gems.core.spending import NOTHING, Spend, deadline, reserve
 
 T = TypeVar("T")
 
@@ -66,13 +66,16 @@ class Gate:
         self._paid_retries = paid_retries
         self._sleep = sleep
 
-    async def call(self, attempt: Callable[[], Awaitable[T]], worst: Spend, paid: Callable[[T], Spend]) -> T:
+    async def call(
+        self, attempt: Callable[[], Awaitable[T]], worst: Spend, paid: Callable[[T], Spend], beside: Spend = NOTHING
+    ) -> T:
         """Make a call, and repeat it where that can help.
 
         Args:
             attempt: The call, made once.
             worst: What one attempt may cost at most; it is reserved before.
             paid: What it cost in the end, from its result.
+            beside: What there must be room for besides.
 
         Raises:
             ModelOutage: no attempt was answered.
@@ -82,7 +85,7 @@ class Gate:
             charged = 0
             for number in count():
                 try:
-                    async with self._turns.here(), reserve(worst) as bill:
+                    async with self._turns.here(), reserve(worst, beside) as bill:
                         result = await self._in_time(attempt)
                         bill.pay(paid(result))
                         return result

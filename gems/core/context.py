@@ -101,12 +101,15 @@ class Size(tuple[int, int]):
 
 
 def explain(error: ValidationError, what: Literal["input", "option", "setting"]) -> GemsConfigError:
-    """A validation error as one line a person can act on. What may hold a key is not repeated: what was not asked for, and addresses."""
+    """A validation error as one line a person can act on.
+
+    What may hold a key is not repeated: what was not asked for, and what stands where addresses and names of keys belong.
+    """
     parts = []
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
         untold = problem["type"] in ("extra_forbidden", "missing") or isinstance(problem["input"], dict | list)
-        untold = untold or name.endswith("base_url")
+        untold = untold or name.endswith(("base_url", "api_key_env"))
         value = "" if untold else f" {_short(problem['input'])}"
         parts.append(f"{what} {name}{value}: {problem['msg']}")
     return GemsConfigError("; ".join(parts))

@@ -242,6 +242,8 @@ class Prices(NamedTuple):
     input: float
     output: float
     image: float
+    call: float = 0.0
+    """The most that one look at a picture may cost."""
 
 
 @dataclass(frozen=True, slots=True)

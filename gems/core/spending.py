@@ -57,6 +57,9 @@ class Spend(NamedTuple):
         return self.plus(Spend(-other.calls, -other.images, -other.cost, -other.seconds))
 
 
+NOTHING: Final = Spend()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The most a trajectory may spend; None is no limit."""
@@ -124,8 +127,8 @@ class Purse:
             self._deadline = None if left is None else time.monotonic() + left
 
     @asynccontextmanager
-    async def reserve(self, worst: Spend) -> AsyncIterator[Bill]:
-        """Hold the worst case of a call while it is made, then book what it cost.
+    async def reserve(self, worst: Spend, beside: Spend = NOTHING) -> AsyncIterator[Bill]:
+        """Hold the worst case of a call while it is made, then book what it cost. There must be room for `beside`, too.
 
         Where only what others have reserved stands in the way, this waits until they have booked theirs. A call that a
         server did not work on costs nothing; one that failed in another way costs its worst case, and counts as lost.
@@ -134,7 +137,7 @@ class Purse:
             BudgetSpent: the worst case lies beyond a limit; the call must not be made.
         """
         bill = Bill(worst)
-        while (others := self._hold(bill)) is not None:
+        while (others := self._hold(bill, beside)) is not None:
             await asyncio.wrap_future(others)
         answered = False
         try:
@@ -186,9 +189,9 @@ class Purse:
         if self._book and any(spend) and self._limits != Limits():
             await self._book(spend)
 
-    def _hold(self, bill: Bill) -> Future[None] | None:
+    def _hold(self, bill: Bill, beside: Spend) -> Future[None] | None:
         """Reserve, or answer what to wait for: that another reservation is booked."""
-        worst = bill.spend
+        worst = bill.spend.plus(beside)
         with self._lock:
             if self.seconds_left == 0:
                 raise self.refuse("max_seconds", "max_seconds is over")
@@ -202,7 +205,7 @@ class Purse:
             if self._passed(worst, reserved):
                 self._waiting.append(Future())
                 return self._waiting[-1]
-            self._reserved[bill] = worst
+            self._reserved[bill] = bill.spend
             return None
 
     def _settle(self, bill: Bill, *, answered: bool) -> None:
@@ -281,7 +284,7 @@ _open: ContextVar[Purse | None] = ContextVar("gems_purse", default=None)
 
 
 @asynccontextmanager
-async def reserve(worst: Spend) -> AsyncIterator[Bill]:
+async def reserve(worst: Spend, beside: Spend = NOTHING) -> AsyncIterator[Bill]:
     """Reserve from the purse that is open here; where none is (a check of the machine), nothing is limited.
 
     Raises:
@@ -291,7 +294,7 @@ async def reserve(worst: Spend) -> AsyncIterator[Bill]:
     if purse is None:
         yield Bill(worst)
         return
-    async with purse.reserve(worst) as bill:
+    async with purse.reserve(worst, beside) as bill:
         yield bill
 
 

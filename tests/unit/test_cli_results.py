@@ -20,6 +20,7 @@ FIELDS = (
     "status",
     "stop_reason",
     "score",
+    "limit",
     "rounds",
     "best",
     "requirements",

@@ -11,17 +11,20 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import SecretStr
 
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.chat.role import LangChainRole
 from gems.backends.chat.scripted import ScriptedRole
 from gems.backends.chat.server import Server, Wishes
+from gems.backends.images.guarded import GuardedImages, image_gate
 from gems.backends.images.scripted import ScriptedImages
-from gems.core.errors import DrawingRefused, GemsConfigError, ModelOutage
+from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import read_task
 from gems.core.ports import Answer, Drawing, DrawRequest, Prices, Progress, R
-from gems.core.profiles import Endpoint, Price, Profile
+from gems.core.profiles import DrawingOptions, Endpoint, Price, Profile
 from gems.core.settings import Settings
+from gems.core.spending import Limits, Purses, Spend
 from gems.core.state import GemsState, Options
 from gems.graph import GemsGraph, OwnServices, build_graph
 from gems.nodes.estimate import INPUT_TOKENS, OUTPUT_TOKENS, estimate
@@ -64,7 +67,7 @@ async def run(graph: GemsGraph, prompt: str = "two red dogs", **context: Any) ->
     return (await graph.aget_state(THREAD)).values  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("most", range(1, 17))
+@pytest.mark.parametrize("most", range(4, 17))
 async def test_calls_never_pass_their_limit_wherever_it_falls(settings: Settings, most: int) -> None:
     chat, images = CountingRole(rehearse(["+--", "++-"])), ScriptedImages()
     state = await run(make(settings, chat, images), max_calls=most, candidates=2, max_rounds=4)
@@ -209,12 +212,44 @@ async def test_a_wrong_setting_that_shows_in_one_drawing_does_not_cost_the_other
 
 
 async def test_an_unlooked_at_picture_is_looked_at_when_a_limit_is_raised(settings: Settings) -> None:
-    chat, images = CountingRole(rehearse(["+++"])), ScriptedImages()
+    chat, images = CountingRole(rehearse(["+--", "+++"])), ScriptedImages()
     graph = make(settings, chat, images)
-    state = await run(graph, max_calls=3)
-    assert (state["stop_reason"], len(images.history)) == ("budget", 1)
+    state = await run(graph, max_calls=4, candidates=2)
+    assert (state["stop_reason"], state["result"]["limit"], len(images.history)) == ("budget", "max_calls", 2)
     state = await run(graph, prompt="", max_calls=20)
-    assert (state["stop_reason"], len(images.history)) == ("satisfied", 1)
+    assert (state["stop_reason"], len(images.history)) == ("satisfied", 2)
+
+
+@pytest.mark.parametrize(
+    ("context", "complaint"),
+    [
+        ({"max_calls": 3}, "max_calls 3 is too small: planning, and one look at one picture, take 4 calls"),
+        ({"max_calls": 2, "skills": []}, "take 3 calls"),
+        ({"max_cost": 0.02}, r"max_cost 0\.02 is too small: one picture, and one look at it, may take \$0\."),
+    ],
+)
+async def test_limits_without_room_for_one_look_are_refused(
+    settings: Settings, context: dict[str, Any], complaint: str
+) -> None:
+    images = ScriptedImages()
+    priced = settings.model_copy(update={"secrets": {"OPENAI_API_KEY": SecretStr("sk-x")}})
+    graph = build_graph(OwnServices(priced, images=images), checkpointer=InMemorySaver())
+    with pytest.raises(GemsConfigError, match=complaint):
+        await run(graph, profile="openai", **context)
+    assert images.history == []
+
+
+async def test_no_picture_is_bought_without_room_for_a_look() -> None:
+    images = ScriptedImages()
+    guarded = GuardedImages(images, image_gate(DrawingOptions()), 0.01, look_price=0.05)
+    request = DrawRequest("a dog", 1, 64, 64)
+    await Purses().open("t", Limits(max_cost=0.059), {}, 0.0)
+    with pytest.raises(BudgetSpent, match=r"may take 0\.06"):
+        await guarded.generate(request)
+    purse = await Purses().open("t", Limits(max_cost=0.06), {}, 0.0)
+    await guarded.generate(request)
+    async with purse.reserve(Spend(cost=0.05)):
+        pass
 
 
 async def test_nothing_is_drawn_that_nobody_could_look_at(settings: Settings) -> None:

@@ -23,17 +23,19 @@ class PricedByRequest(Protocol):
 class GuardedImages:
     """An image generator behind a gate. Steps may be reported again when a drawing is repeated."""
 
-    def __init__(self, inner: ImageGenerator, gate: Gate, image_price: float) -> None:
+    def __init__(self, inner: ImageGenerator, gate: Gate, image_price: float, look_price: float = 0.0) -> None:
         """Take who draws.
 
         Args:
             inner: Makes one attempt a call.
             gate: Its turns, time limit and repeats.
             image_price: What one drawing costs at most, in US dollars, unless `inner` knows it better for each.
+            look_price: What one look at it costs at most: a picture that nobody could look at is not worth its price.
         """
         self._inner = inner
         self._gate = gate
         self._image_price = image_price
+        self._look_price = look_price
 
     @property
     def name(self) -> str:
@@ -73,6 +75,7 @@ class GuardedImages:
             lambda: inner.generate(request, progress),
             worst=Spend(images=1, cost=most),
             paid=lambda drawing: Spend(images=1, cost=drawing.cost),
+            beside=Spend(cost=self._look_price),
         )
 
 
