@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ArtifactStore
@@ -16,6 +20,9 @@ MOST_BYTES: Final = 30 * 2**20
 MOST_PIXELS: Final = 40_000_000
 MOST_SIDE: Final = 2048
 """Pixels of the longest side that is kept; image models see no more."""
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""Filters of warnings belong to the whole process; and a large picture takes 120 MB while it is read."""
 
 
 def read_reference(path: Path) -> bytes:
@@ -41,13 +48,17 @@ def as_reference(content: bytes, name: str) -> bytes:
     if len(content) > MOST_BYTES:
         raise GemsConfigError(f"the reference image {name} is larger than {MOST_BYTES // 2**20} MiB: scale it down")
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")) as image:
+        with _quietly(), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise GemsConfigError(
                     f"the reference image {name} has {image.width}x{image.height} pixels; the limit is "
                     f"{MOST_PIXELS // 10**6} million: scale it down"
                 )
             picture = _in_eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise GemsConfigError(
+            f"the reference image {name} is no PNG, JPEG, WebP, GIF, BMP or TIFF that can be read"
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise GemsConfigError(f"the reference image {name} is no picture that can be read: {error}") from error
     picture.thumbnail((MOST_SIDE, MOST_SIDE))
@@ -55,6 +66,14 @@ def as_reference(content: bytes, name: str) -> bytes:
     # A new image has no metadata to save.
     Image.frombytes("RGB", picture.size, picture.tobytes()).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Pillow's warnings, which name places in this machine: what matters of a picture is refused or mended here."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:

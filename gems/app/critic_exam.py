@@ -35,6 +35,8 @@ from gems.nodes.critic import make_critic
 
 LEAST_SIDE: Final = 384
 """Pixels: on a smaller picture nobody can read the sign."""
+_MOST_CALLS: Final = 10
+"""For one picture: one for its nine questions, and one for each that is doubtful."""
 
 Ending = Literal["done", "outage", "budget", "stopped"]
 
@@ -122,7 +124,7 @@ class CriticExam:
         self.result = ExamResult()
 
     async def take(self) -> ExamResult:
-        """Put every picture to the critic, as many at a time as its server takes.
+        """Put every picture to the critic, as many at a time as its server takes and `max_calls` is certain to finish.
 
         Raises:
             GemsConfigError: the critic cannot work, e.g. for a wrong key, and nothing was measured.
@@ -130,7 +132,7 @@ class CriticExam:
         self._started = time.time()
         pictures = make_pictures(self._plan.pictures, self._plan.seed, self.side)
         turn = asyncio.Lock()
-        at_once = min(self._plan.pictures, _at_once(self._profile))
+        at_once = min(self._plan.pictures, _at_once(self._profile, self.options["max_calls"]))
         self._lines = [asyncio.create_task(self._work(pictures, turn)) for _ in range(at_once)]
         outcomes = await asyncio.gather(*self._lines, return_exceptions=True)
         self.result = replace(self.result, seconds=time.time() - self._started)
@@ -218,9 +220,11 @@ def _added(
     return added
 
 
-def _at_once(profile: Profile) -> int:
+def _at_once(profile: Profile, max_calls: int | None) -> int:
     own = profile.roles.get("critic")
-    return ((own and own.chat) or profile.chat).concurrency
+    served = ((own and own.chat) or profile.chat).concurrency
+    # Else the calls could be spread over pictures of which none is finished.
+    return served if max_calls is None else max(1, min(served, max_calls // _MOST_CALLS))
 
 
 def _options(profile: Profile, plan: ExamPlan) -> Options:

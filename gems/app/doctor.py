@@ -48,7 +48,7 @@ QUESTION: Final = {"id": "r1", "question": "Is there an apple?", "kind": "object
 _LOW: Final = 2**30
 """Free bytes below which a warning is due: a few hundred images."""
 _STYLES: Final = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "bad": ("bad ", "bold red")}
-_REMEDY: Final = "check the model's name, its address and its key, and that its server runs"
+_REMEDY: Final = "try again; if that does not help, look at what its server prints"
 
 
 def examine(
@@ -82,7 +82,7 @@ def _findings(
         settings = load_settings()
         profile = settings.resolve(profile_name)
     except GemsConfigError as error:
-        yield Finding("settings", "bad", str(error), "mend gems.toml, .env or the environment variable named")
+        yield Finding("settings", "bad", str(error))
         return
     services = services or make_services(settings)
     parts = parts_of(settings, profile)
@@ -103,8 +103,9 @@ def _findings(
     parts = _well(parts, servers)
     if any(part.endpoint.is_paid for part in parts):
         console.print(Text("Now real calls, a picture and a question to each model, which cost money.", "yellow"))
-    yield from asyncio.run(_models(services, profile, parts, console))
-    yield from filter(None, (say_abilities(settings, part) for part in parts if part.roles))
+    called = asyncio.run(_models(services, profile, parts, console))
+    yield from called.findings
+    yield from filter(None, (say_abilities(settings, part) for part in called.answered if part.roles))
 
 
 def _well(parts: Sequence[Part], findings: Sequence[Finding | None]) -> list[Part]:
@@ -172,24 +173,46 @@ async def _servers(parts: Sequence[Part], transport: httpx.AsyncBaseTransport | 
         return await asyncio.gather(*(check_server(client, part) for part in parts))
 
 
+class _UnusableReply(GemsRunError):
+    """The model answered, but not with what it was asked for."""
+
+
 class _Step(NamedTuple):
+    part: Part
     what: str
     take: Callable[[], Awaitable[str]]
 
 
-async def _models(services: Services, profile: Profile, parts: Sequence[Part], console: Console) -> list[Finding]:
+class _Taken(NamedTuple):
+    finding: Finding
+    answered: bool
+    """Whether a reply came, of use or not."""
+
+
+class _Called(NamedTuple):
+    findings: list[Finding]
+    answered: list[Part]
+    """The parts of which a call was answered."""
+
+
+async def _models(services: Services, profile: Profile, parts: Sequence[Part], console: Console) -> _Called:
     """Real calls: a question to each model that answers, a drawing, and a look at it by the critic's."""
     if not parts:
-        return []
+        return _Called([], [])
     try:
         models = await asyncio.to_thread(services.models, profile.name)
     except GemsError as error:
-        return [Finding("models", "bad", str(error), "choose another with --profile, GEMS_MLLM and GEMS_IMAGES")]
+        remedy = "choose another with --profile, GEMS_MLLM and GEMS_IMAGES"
+        return _Called([Finding("models", "bad", str(error), remedy)], [])
     drawn: list[bytes] = []
-    findings = [await _finding(step, console) for step in _first_steps(models, services, profile, parts, drawn)]
-    if drawn and any("critic" in part.roles for part in parts):
-        findings.append(await _finding(_Step("looks", lambda: _look(models, services, drawn[0])), console))
-    return findings
+    steps = list(_first_steps(models, services, profile, parts, drawn))
+    taken = [await _take(step, console) for step in steps]
+    critic = next((part for part in parts if "critic" in part.roles), None)
+    if drawn and critic is not None:
+        steps.append(_Step(critic, "looks", lambda: _look(models, services, drawn[0])))
+        taken.append(await _take(steps[-1], console))
+    answering = {step.part.name for step, it in zip(steps, taken, strict=True) if it.answered}
+    return _Called([it.finding for it in taken], [part for part in parts if part.name in answering])
 
 
 def _first_steps(
@@ -197,28 +220,31 @@ def _first_steps(
 ) -> Iterator[_Step]:
     for part in parts:
         if not part.roles:
-            yield _Step("draws", lambda: _draw(models, profile, drawn))
+            yield _Step(part, "draws", lambda: _draw(models, profile, drawn))
         elif part.roles != ("critic",):  # which shows what it can when it looks
             what = "answers" if part.name == "mllm" else f"{part.name} answers"
             role = next(role for role in part.roles if role != "critic")
-            yield _Step(what, lambda role=role: _ask(models, services, role))  # type: ignore[misc]
+            yield _Step(part, what, lambda role=role: _ask(models, services, role))  # type: ignore[misc]
 
 
-async def _finding(step: _Step, console: Console) -> Finding:
+async def _take(step: _Step, console: Console) -> _Taken:
     started = time.monotonic()
     with console.status(f"{step.what} ...") if console.is_terminal else nullcontext():
         try:
             found = await step.take()
         except Exception as error:
-            return Finding(step.what, "bad", describe(error).message, _REMEDY)
-    return Finding(step.what, "ok", f"{found} in {duration(time.monotonic() - started)}")
+            # Where the model's name, its key or its answers are at fault, the error says what to do itself.
+            remedy = "" if isinstance(error, GemsConfigError | _UnusableReply) else _REMEDY
+            bad = Finding(step.what, "bad", describe(error).message, remedy)
+            return _Taken(bad, isinstance(error, _UnusableReply))
+    return _Taken(Finding(step.what, "ok", f"{found} in {duration(time.monotonic() - started)}"), True)
 
 
 async def _ask(models: Models, services: Services, role: Role) -> str:
     messages = compose("decompose", services.prompts.get("decompose", DECOMPOSE), {"request": {"prompt": PROMPT}})
     answer = await models.roles[role].ask(messages, Requirements)
     if answer.reply is None:
-        raise GemsRunError(f"the mllm's reply was {answer.problem}; choose a model that can answer in JSON")
+        raise _UnusableReply(f"the mllm's reply was {answer.problem}; choose a model that can answer in JSON")
     return f"{len(answer.reply.requirements)} questions about {PROMPT!r}"
 
 
@@ -238,7 +264,7 @@ async def _look(models: Models, services: Services, png: bytes) -> str:
     messages = compose("judge", services.prompts.get("judge", JUDGE), {"requirements": [QUESTION]}, [picture])
     answer = await models.roles["critic"].ask(messages, Verdicts)
     if answer.reply is None:
-        raise GemsRunError(f"the mllm's reply was {answer.problem}; choose a model that can see pictures")
+        raise _UnusableReply(f"the mllm's reply was {answer.problem}; choose a model that can see pictures")
     said = [verdict.verdict for verdict in answer.reply.verdicts]
     return f"{QUESTION['question']!r}: {', '.join(said)}"
 

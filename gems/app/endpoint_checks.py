@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -15,7 +17,7 @@ from gems.app.wording import money
 from gems.backends.chat.abilities import Abilities
 from gems.backends.chat.book import ServerBook
 from gems.core.profiles import Endpoint, Profile
-from gems.core.settings import Settings
+from gems.core.settings import UNNAMED_KEY, Settings
 from gems.core.state import ROLES, Role
 
 SECONDS: Final = 5.0
@@ -30,6 +32,8 @@ _FORMS: Final = {
 _NAMED: Final = 5
 """Models named in place of one that is not there."""
 _LONGEST_NAME: Final = 80
+_VERSION: Final = re.compile(r"/v\d")
+"""What the path of an API mostly has in it: `/v1`, `/v1beta/openai`, `/api/paas/v4`."""
 
 
 class Finding(NamedTuple):
@@ -94,7 +98,7 @@ def check_key(part: Part) -> Finding | None:
         return Finding(
             what, "bad", f"none for {endpoint.name}", f"set {endpoint.key_name}, in the environment or in .env"
         )
-    if endpoint.key_name.startswith("GEMS_"):
+    if endpoint.key_name == UNNAMED_KEY or endpoint.key_name.startswith("GEMS_"):
         return Finding(what, "ok", f"none; the server at {endpoint.base_url} may need none")
     health: Literal["warn", "bad"] = "warn" if is_local(endpoint.base_url) else "bad"
     remedy = f"set {endpoint.key_name}, in the environment or in .env"
@@ -121,14 +125,19 @@ async def check_server(client: httpx.AsyncClient, part: Part) -> Finding | None:
         return Finding(what, "ok", f"{url} answers")
     if reply.status_code in (401, 403):
         said = "refuses the key" if key else "wants a key"
-        remedy = f"set {part.endpoint.key_name} to a key that is valid there"
-        return Finding(what, "bad", f"{url} {said} ({reply.status_code})", remedy)
+        return Finding(what, "bad", f"{url} {said} ({reply.status_code})", _valid_key(part.endpoint.key_name))
     if reply.status_code >= 500:
         remedy = "wait until it has loaded its model, or look at what it prints"
         return Finding(what, "warn", f"{url} answers with an error ({reply.status_code})", remedy)
     if provider == "comfyui":
         return _comfyui(what, url, reply)
     return _listing(what, url, part.endpoint.model, reply)
+
+
+def _valid_key(variable: str) -> str:
+    if variable == UNNAMED_KEY:
+        return "name a variable in api_key_env of the role, and set it to a key that is valid there"
+    return f"set {variable} to a key that is valid there"
 
 
 def _object(reply: httpx.Response) -> dict[str, Any]:
@@ -151,6 +160,9 @@ def _listing(what: str, url: str, model: str, reply: httpx.Response) -> Finding:
     listed = _object(reply).get("data")
     entries = listed if isinstance(listed, list) else []
     names = [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
+    if reply.status_code == 404 and not _VERSION.search(urlsplit(url).path):
+        remedy = f"base URLs mostly end in /v1: try {url.rstrip('/')}/v1"
+        return Finding(what, "warn", f"{url} answers, but has no list of models there (404)", remedy)
     if not names:
         return Finding(what, "ok", f"{url} answers; it does not say which models it has")
     # Ollama takes a name without a tag for the latest.

@@ -118,7 +118,10 @@ def missing(machine: Machine) -> list[str]:
             "JSON file in this folder, and run `gems init --force`."
         )
     blind = [
-        model.name for server in machine.servers for model in server.models if model.sees is False and not model.draws
+        f"{model.name} at {server.base_url}"
+        for server in machine.servers
+        for model in server.models
+        if model.sees is False and not model.draws
     ]
     if blind:
         said.append(

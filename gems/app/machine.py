@@ -137,7 +137,7 @@ def _set_names(folder: Path, environ: Mapping[str, str]) -> set[str]:
         both = {**(dotenv_values(path) if path.is_file() else {}), **environ}
     except (OSError, UnicodeDecodeError) as error:
         raise GemsConfigError(f"{path}: cannot be read: {error}") from error
-    return {name for name, value in both.items() if value}
+    return {name for name, value in both.items() if value and value.strip()}
 
 
 def find_gpu(program: str = "nvidia-smi") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,8 +15,10 @@ from gems.core.context import Size
 from gems.core.errors import GemsConfigError
 from gems.core.state import CriticMode, Mode, Role
 
-_TABLE: Final = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-"""Of what stands in `gems.toml`."""
+_TABLE: Final = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+"""Of what stands in `gems.toml`. Strict, because otherwise `max_cost = true` would be a dollar."""
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+"""Of capital letters alone, as such names are everywhere: most keys have small ones."""
 
 _NOT_IN_CHAT_BODY: Final[Mapping[str, str]] = {
     "model": "set mllm, or the model of a role",
@@ -126,6 +129,11 @@ class RoleModel(BaseModel):
     def _is_url(cls, value: str | None) -> str | None:
         return value if value is None else check_url(value)
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_variable(cls, value: str | None) -> str | None:
+        return value if value is None else _check_variable(value)
+
 
 class Endpoint(BaseModel):
     """One model: `provider:model`, where its server is, its key, and how it is called."""
@@ -207,6 +215,11 @@ class Profile(BaseModel):
     def _is_url(cls, value: str | None) -> str | None:
         return value if value is None else check_url(value)
 
+    @field_validator("api_key_env", "mllm_api_key_env", "images_api_key_env")
+    @classmethod
+    def _is_variable(cls, value: str | None) -> str | None:
+        return value if value is None else _check_variable(value)
+
 
 def check_url(url: str) -> str:
     """The URL of a server. It carries no key, because it is shown and logged.
@@ -226,6 +239,20 @@ def check_url(url: str) -> str:
     if not has_port:
         raise ValueError("the port of a base URL is a number from 1 to 65535")
     return url
+
+
+def _check_variable(name: str) -> str:
+    """The name of an environment variable. What is written in its place may be the key itself, and is not repeated.
+
+    Raises:
+        ValueError: it is no such name.
+    """
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(
+            "name the variable that holds the key, in capital letters, digits and _ (such as OPENAI_API_KEY), and put the "
+            "key into the environment or .env"
+        )
+    return name
 
 
 def _check_body(body: dict[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:

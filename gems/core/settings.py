@@ -25,6 +25,8 @@ ENVIRONMENT: Final = "environment"
 
 Part = Literal["mllm", "images"]
 _PARTS: Final[tuple[Part, ...]] = ("mllm", "images")
+UNNAMED_KEY: Final = "api_key_env of the role"
+"""The `key_name` of a role that has a server of its own and names no key for it."""
 
 
 class _Server(NamedTuple):
@@ -140,7 +142,7 @@ class Settings(BaseModel):
         if provider == "sketch":
             return _Server(None, ())
         if own and own.base_url:
-            return _Server(own.base_url, (own.api_key_env or "api_key_env of the role",))
+            return _Server(own.base_url, (own.api_key_env or UNNAMED_KEY,))
         if part in self.urls:
             return _Server(self.urls[part], (_own_key(part),))
         url = profile.mllm_base_url if part == "mllm" else profile.images_base_url
@@ -170,7 +172,8 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
     skills = [Path(part) for part in env.get("GEMS_SKILLS", "").split(os.pathsep) if part]
     prompts = env.get("GEMS_PROMPTS") or toml.prompts
     keys = {"OPENAI_API_KEY", *map(_own_key, _PARTS), *_key_names(toml.profiles.values())}
-    secrets = {name: SecretStr(env[name]) for name in keys if env.get(name)}
+    # A blank at either end is never part of a key, and would be sent with it.
+    secrets = {name: SecretStr(key) for name in keys if (key := env.get(name, "").strip())}
     return Settings(
         home=Path(home).expanduser().absolute(),
         folder=folder,
@@ -235,9 +238,13 @@ def _read_env(path: Path) -> dict[str, str]:
 
 
 def _read_toml(path: Path) -> _TomlFile:
-    if not path.is_file():
-        return _TomlFile()
     try:
+        if not path.exists():
+            return _TomlFile()
+        if not path.is_file():
+            raise GemsConfigError(
+                f"{path} is a folder or the like, not a file: rename it, or write your settings there"
+            )
         return _TomlFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise GemsConfigError(f"{path}: {error}") from error

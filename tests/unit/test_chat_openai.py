@@ -494,7 +494,7 @@ async def test_a_date_to_wait_for_is_understood() -> None:
 
 
 async def test_who_cannot_be_reached_is_named() -> None:
-    with pytest.raises(ModelOutage, match=r"openai:small cannot be reached .* http://box:8000/v1 running"):
+    with pytest.raises(ModelOutage, match=r"openai:small cannot be reached .* http://box:8000/v1 runs$"):
         await ask(Wire(httpx.ConnectError("refused")))
 
 
@@ -505,7 +505,7 @@ async def test_who_cannot_be_reached_is_named() -> None:
             refusal(401, "Incorrect API key provided: sk-a***z."),
             "box:8000/v1 refused the key of openai:small .*MY_KEY: its value is refused; `gems init`",
         ),
-        (refusal(403, "no"), r"\(403\): no\. Check MY_KEY"),
+        (refusal(403, "no"), r"\(403\): no; check MY_KEY"),
         (refusal(404, "The model `small` does not exist"), "does not serve openai:small .*does not exist.*base URL"),
         (httpx.Response(307, headers={"location": "http://box/login"}), "base URL"),
         (httpx.Response(405, text="no"), "base URL"),

@@ -192,6 +192,36 @@ def test_what_servers_say_of_their_models(doctor: Doctor, toml: Path, listed: An
     assert line(text, "mllm at").startswith(healthy)
 
 
+@pytest.mark.parametrize(
+    ("path", "healthy"), [("", "warn"), ("/openai", "warn"), ("/v1", "ok"), ("/v1beta/openai", "ok")]
+)
+def test_a_url_that_lacks_its_end_is_doubted(doctor: Doctor, toml: Path, path: str, healthy: str) -> None:
+    url = f"http://127.0.0.1:11434{path}"
+    toml.write_text(LOCAL.replace("http://127.0.0.1:11434/v1", url), encoding="utf-8")
+    said = line(doctor.says("local", {**MODELS, f"{url}/models": httpx.Response(404)}), "mllm at")
+    assert said.startswith(healthy)
+    assert (f"try {url}/v1" in said) == (healthy == "warn")
+
+
+def test_how_a_model_is_asked_is_told_only_where_it_answered(doctor: Doctor, toml: Path) -> None:
+    doctor.chat = role(decompose=lambda _: ModelOutage("no"), judge=lambda _: GemsConfigError("wrong; mend it"))
+    text = doctor.says("local")
+    assert "mllm is" not in text
+    assert "to do:" not in line(text, "looks"), "its words say that"
+    doctor.chat = role(decompose=lambda _: ModelOutage("no"))
+    assert "JSON by a schema" in line(doctor.says("local"), "mllm is")
+
+
+def test_a_role_with_a_server_of_its_own_may_need_no_key(doctor: Doctor, toml: Path) -> None:
+    own = 'roles = { refiner = { model = "openai:big", base_url = "https://x.example/v1" } }\n'
+    toml.write_text(LOCAL + own, encoding="utf-8")
+    listing = "https://x.example/v1/models"
+    said = line(doctor.says("local", {**MODELS, listing: {"data": []}}), "refiner key")
+    assert said == "ok    refiner key none; the server at https://x.example/v1 may need none"
+    refused = line(doctor.says("local", {**MODELS, listing: httpx.Response(401)}), "refiner at")
+    assert "name a variable in api_key_env of the role" in refused
+
+
 def test_a_model_that_fails_is_told_beside_those_that_work(doctor: Doctor, toml: Path) -> None:
     doctor.chat = role(decompose=lambda _: ModelOutage("out of memory"))
     text = doctor.says("local")

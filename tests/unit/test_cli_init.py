@@ -98,7 +98,7 @@ def test_a_model_that_cannot_see_is_not_offered_and_one_that_may_not_comes_last(
     labels = [chat.label for chat in chat_choices(MACHINES["everything"])]
     assert not any("llama3.2" in label for label in labels)
     assert "if it can see pictures" in labels[-2]
-    assert any("llama3.2:3b" in sentence for sentence in missing(MACHINES["ollama"]))
+    assert any("llama3.2:3b at http://127.0.0.1:11434/v1" in sentence for sentence in missing(MACHINES["ollama"]))
 
 
 def test_it_says_what_is_missing() -> None:
@@ -267,7 +267,7 @@ async def test_servers_are_found_with_what_their_models_can_do(tmp_path: Path) -
 
 
 async def test_keys_are_found_in_the_folder_too_and_only_by_name(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"{ROUTER}=sk-or-secret\nGEMS_PROFILE=paper\nOPENAI_API_KEY=\n", encoding="utf-8")
+    (tmp_path / ".env").write_text(f'{ROUTER}=sk-or-secret\nGEMS_PROFILE=paper\nOPENAI_API_KEY=" "\n', encoding="utf-8")
     machine = await look_around(tmp_path, Addresses(), {}, _answering({}))
     assert (machine.keys, list(machine.overriding), list(machine.servers)) == ({ROUTER}, ["GEMS_PROFILE"], [])
     assert "secret" not in repr(machine)

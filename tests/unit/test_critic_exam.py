@@ -8,11 +8,13 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from langchain_core.messages import BaseMessage
 from rich.console import Console
 
 from gems.app.critic_exam import CriticExam, ExamPlan, ExamResult
@@ -24,6 +26,7 @@ from gems.backends.sketch.questions import read_question
 from gems.core.errors import GemsConfigError, ModelOutage
 from gems.core.intervals import share
 from gems.core.messages import TaskInput
+from gems.core.ports import Answer, R
 from gems.core.profiles import BUILT_IN, CriticOptions
 from gems.core.settings import Settings
 from gems.core.state import RequirementKind
@@ -203,6 +206,28 @@ async def test_no_more_calls_than_allowed(settings: Settings, tmp_path: Path, wh
     assert len(chat.history) == 5
     assert (result.judged, result.ending) == (5, "budget")
     assert "max_calls" in result.why
+
+
+class SlowRole(ScriptedRole):
+    """Answers after a moment, in which other pictures get their turn."""
+
+    async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
+        await asyncio.sleep(0.01)
+        return await super().ask(messages, reply_model)
+
+
+async def test_few_calls_finish_one_picture_after_another(settings: Settings, tmp_path: Path) -> None:
+    liar = Liar(5, 0, {}, {})
+
+    def judge(task: TaskInput) -> dict[str, Any]:
+        reply = liar.judge(task)
+        for item in reply["verdicts"]:
+            if len(reply["verdicts"]) > 1 and item["id"] == "r1":
+                item["confidence"] = 0.3
+        return reply
+
+    result = await exam(small(settings), tmp_path, SlowRole({"judge": judge}), pictures=5, max_calls=4).take()
+    assert (result.judged, result.usage["mllm_calls"]) == (2, 4)
 
 
 async def test_stopped_it_has_its_part(settings: Settings, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Pictures that a person brings along."""
 
 import io
+import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -51,17 +53,24 @@ def test_grey_of_sixteen_bits_keeps_its_tones(mode: str, form: str):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "no picture that can be read"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture that can be read"),
+        (b"", "is no PNG, JPEG, WebP, GIF, BMP or TIFF"),
+        (b"three red apples", "is no PNG, JPEG, WebP, GIF, BMP or TIFF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no PNG, JPEG, WebP, GIF, BMP or TIFF"),
         (encoded(Image.new("RGB", (64, 64)), "PNG")[:-40], "no picture that can be read"),
         (encoded(Image.new("1", (9000, 9000)), "PNG"), "9000x9000 pixels; the limit is 40 million"),
+        (encoded(Image.new("1", (10000, 10000)), "PNG"), "10000x10000 pixels; the limit is 40 million"),
         (bytes(MOST_BYTES + 1), "larger than 30 MiB"),
     ],
-    ids=["empty", "svg", "cut off", "bomb", "heavy"],
+    ids=["empty", "text", "svg", "cut off", "large", "bomb", "heavy"],
 )
 def test_what_is_no_picture_is_refused_by_name(content: bytes, complaint: str):
-    with pytest.raises(GemsConfigError, match=f"reference image cat.png .*{complaint}"):
-        as_reference(content, "cat.png")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(GemsConfigError) as caught:
+            as_reference(content, "cat.png")
+    assert re.search(f"reference image cat.png .*{complaint}", str(caught.value))
+    assert "object at" not in str(caught.value)
+    assert [it.category for it in warned] == []
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -279,6 +280,38 @@ def test_unknown_names_and_missing_keys_are_told(tmp_path: Path, env: dict[str, 
         make_models(settings, settings.resolve().name)
 
 
+PASTED = "sk-proj-abcdefhunter2"
+
+
+@pytest.mark.parametrize("pasted", [PASTED, "hf_AbCdEf123456", "AIzaSyA1234567890", "MY KEY", "", "KEY\n"])
+@pytest.mark.parametrize("place", ["{}", "mllm_{}", "images_{}", "roles.critic.model = 'a:b'\nroles.critic.{}"])
+def test_a_key_where_its_variables_name_belongs_is_refused_and_not_shown(
+    tmp_path: Path, place: str, pasted: str
+) -> None:
+    line = f"{place.format('api_key_env')} = {json.dumps(pasted)}\n"
+    with pytest.raises(GemsConfigError, match=r"api_key_env: .*name the variable .* \.env$") as caught:
+        load_settings(toml(tmp_path, f'[profiles.mine]\nmllm = "sketch"\nimages = "sketch"\n{line}'), {})
+    assert not pasted or pasted not in str(caught.value)
+
+
+def test_a_key_is_loaded_without_the_blanks_around_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('OPENAI_API_KEY="sk-x \t"\nGEMS_IMAGES_API_KEY="  "\n', encoding="utf-8")
+    settings = load_settings(tmp_path, {})
+    assert {name: key.get_secret_value() for name, key in settings.secrets.items()} == {"OPENAI_API_KEY": "sk-x"}
+
+
+def test_whole_numbers_do_where_fractions_may_stand(tmp_path: Path) -> None:
+    text = '[profiles.x]\nmllm = "sketch"\nimages = "sketch"\nmax_cost = 1\nchat = { seconds = 5 }\n'
+    profile = load_settings(toml(tmp_path, text), {}).resolve("x")
+    assert (profile.max_cost, profile.chat.seconds) == (1.0, 5.0)
+
+
+def test_settings_that_are_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "gems.toml").mkdir()
+    with pytest.raises(GemsConfigError, match=r"gems\.toml is a folder or the like, not a file"):
+        load_settings(tmp_path, {})
+
+
 @pytest.mark.parametrize("text", ["", "big", "1024", "1024x", "x1024", "63x64", "64x4097", "-64x64", "1e3x64"])
 def test_a_size_is_two_numbers_in_range(text: str) -> None:
     with pytest.raises(GemsConfigError, match="size"):
@@ -385,6 +418,11 @@ def test_a_base_url_is_an_address_and_carries_no_key(tmp_path: Path, url: str) -
         ("drawing = { extra_body = { strength = inf } }", "drawing.extra_body: Value error, JSON has no"),
         ("chat = { extra_body = { when = 2026-01-01 } }", "chat.extra_body: Value error, JSON has no"),
         ("[prices]\n'a:b' = { image = inf }", "prices.a:b.image inf"),
+        ("max_cost = true", "max_cost True: Input should be a valid number"),
+        ("max_images = true", "max_images True: Input should be a valid integer"),
+        ("max_seconds = false", "max_seconds False"),
+        ("chat = { seconds = true }", "chat.seconds True"),
+        ("[prices]\n'a:b' = { image = true }", "prices.a:b.image True"),
         ("size = 'big'", "size 'big'"),
         ("size = '32x1024'", "each side must be 64 to 4096 pixels"),
     ],

@@ -61,14 +61,14 @@ def explain(error: Exception, endpoint: Endpoint | None = None) -> Exception:
         return error
     who, name = _who(endpoint), type(error).__name__
     if any(type(it).__name__ in _UNREACHED for it in _chain(error)):
-        remedy = f": is the server at {_url(endpoint)} running?" if endpoint else ""
+        remedy = f": check that the server at {_url(endpoint)} runs" if endpoint else ""
         return ModelOutage(f"{who} cannot be reached ({name}){remedy}", again="free")
     return ModelOutage(f"{who} did not answer: {name}", again="paid")
 
 
 def _answered(error: Exception, status: int, endpoint: Endpoint | None) -> Exception:
     who = _who(endpoint)
-    words = clean(words_of(error), endpoint.api_key if endpoint else None)
+    words = _clause(clean(words_of(error), endpoint.api_key if endpoint else None))
     if _BLIND.search(words):
         return GemsConfigError(f"{who} cannot see pictures ({status}): {words}; choose a model that can for the critic")
     if status == 402 or (status == 429 and _NO_CREDIT.search(str(getattr(error, "body", "")))):
@@ -99,13 +99,18 @@ def _refused_call(status: int, words: str, endpoint: Endpoint | None) -> str:
     if status in (401, 403):
         state = "its value is refused" if endpoint.api_key else "it is not set"
         return (
-            f"{_url(endpoint)} refused the key of {endpoint.name} ({status}): {words}. Check {endpoint.key_name}: "
+            f"{_url(endpoint)} refused the key of {endpoint.name} ({status}): {words}; check {endpoint.key_name}: "
             f"{state}; `gems init` helps"
         )
     return (
-        f"{_url(endpoint)} does not serve {endpoint.name} ({status}): {words}. Check the model's name and the base URL, "
+        f"{_url(endpoint)} does not serve {endpoint.name} ({status}): {words}; check the model's name and the base URL, "
         "which mostly ends in /v1"
     )
+
+
+def _clause(words: str) -> str:
+    """A server's sentence as the end or the middle of one of ours."""
+    return words if words.endswith("...") else words.rstrip(" .;:,")
 
 
 def _who(endpoint: Endpoint | None) -> str:
