@@ -24,3 +24,8 @@ def clean(words: str, key: SecretStr | None = None) -> str:
     words = " ".join(_KEY_LIKE.sub("***", words).split())
     words = "".join(character for character in words if character.isprintable())
     return words if len(words) <= MOST_WORDS else f"{words[: MOST_WORDS - 3]}..."
+
+
+def clause(words: str) -> str:
+    """A server's sentence as the end or the middle of one of ours."""
+    return words if words.endswith("...") else words.rstrip(" .;:,")

@@ -173,7 +173,7 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
     prompts = env.get("GEMS_PROMPTS") or toml.prompts
     keys = {"OPENAI_API_KEY", *map(_own_key, _PARTS), *_key_names(toml.profiles.values())}
     # A blank at either end is never part of a key, and would be sent with it.
-    secrets = {name: SecretStr(key) for name in keys if (key := env.get(name, "").strip())}
+    secrets = {name: _secret(name, key) for name in keys if (key := env.get(name, "").strip())}
     return Settings(
         home=Path(home).expanduser().absolute(),
         folder=folder,
@@ -199,6 +199,12 @@ def _key_names(profiles: Iterable[Profile]) -> Iterator[str]:
     for profile in profiles:
         names = [profile.api_key_env, profile.mllm_api_key_env, profile.images_api_key_env]
         yield from filter(None, [*names, *(role.api_key_env for role in profile.roles.values())])
+
+
+def _secret(name: str, key: str) -> SecretStr:
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise GemsConfigError(f"{name} holds characters that no key has: set it again")
+    return SecretStr(key)
 
 
 def _overlay(profile: Profile, mllm: str, images: str) -> Profile:

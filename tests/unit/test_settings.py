@@ -465,3 +465,10 @@ def test_a_server_with_a_key_costs_money(tmp_path: Path, model: str) -> None:
     env = {"GEMS_IMAGES": model, "GEMS_IMAGES_BASE_URL": "http://cloud.example"}
     assert load_settings(tmp_path, env).resolve().max_images is None
     assert load_settings(tmp_path, env | {"GEMS_IMAGES_API_KEY": "k"}).resolve().max_images == PAID_CAPS["max_images"]
+
+
+@pytest.mark.parametrize("key", ["sk-abc…def", "two keys", "line\nbreak"])
+def test_what_cannot_be_a_key_is_refused_unseen(tmp_path: Path, key: str) -> None:
+    with pytest.raises(GemsConfigError, match="OPENAI_API_KEY holds characters that no key has") as caught:
+        load_settings(tmp_path, {"OPENAI_API_KEY": key})
+    assert key not in str(caught.value)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from gems.backends.cleaning import clean
+from gems.backends.cleaning import clause, clean
 from gems.backends.serving import retry_after
 from gems.core.errors import GemsConfigError, GemsError, ModelOutage
 from gems.core.profiles import Endpoint
@@ -68,7 +68,7 @@ def explain(error: Exception, endpoint: Endpoint | None = None) -> Exception:
 
 def _answered(error: Exception, status: int, endpoint: Endpoint | None) -> Exception:
     who = _who(endpoint)
-    words = _clause(clean(words_of(error), endpoint.api_key if endpoint else None))
+    words = clause(clean(words_of(error), endpoint.api_key if endpoint else None))
     if _BLIND.search(words):
         return GemsConfigError(f"{who} cannot see pictures ({status}): {words}; choose a model that can for the critic")
     if status == 402 or (status == 429 and _NO_CREDIT.search(str(getattr(error, "body", "")))):
@@ -106,11 +106,6 @@ def _refused_call(status: int, words: str, endpoint: Endpoint | None) -> str:
         f"{_url(endpoint)} does not serve {endpoint.name} ({status}): {words}; check the model's name and the base URL, "
         "which mostly ends in /v1"
     )
-
-
-def _clause(words: str) -> str:
-    """A server's sentence as the end or the middle of one of ours."""
-    return words if words.endswith("...") else words.rstrip(" .;:,")
 
 
 def _who(endpoint: Endpoint | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from gems.backends.cleaning import clean
+from gems.backends.cleaning import clause, clean
 from gems.backends.serving import retry_after
 from gems.core.errors import DrawingRefused, GemsConfigError, GemsError, ModelOutage
 from gems.core.profiles import Endpoint
@@ -78,7 +78,7 @@ def read_reply(status: int, body: str, headers: Mapping[str, str]) -> Reply:
 
 def sort_reply(endpoint: Endpoint, reply: Reply) -> GemsError:
     """The error that a failure is to be raised as."""
-    words = clean(reply.words, endpoint.api_key)
+    words = clause(clean(reply.words, endpoint.api_key))
     said = f": {words}" if words else ""
     where = f"{endpoint.name} at {place(endpoint.base_url or 'https://api.openai.com/v1')}"
     if reply.refuses_prompt:
