@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from typing import Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from gems.core.errors import GemsError
 from gems.core.spending import Limits, Purses
 from gems.core.state import GemsState, add_usage, seconds_spent
 from gems.nodes.asking import Node, Update
@@ -49,7 +51,8 @@ class NodeRunnable(Runnable[GemsState, Update]):
             update = await self._node(state)
         except BaseException:
             # The state is not told of this; the limit of time is.
-            await asyncio.shield(purse.waste(time.time() - started))
+            with suppress(GemsError):
+                await asyncio.shield(purse.waste(started, time.time()))
             raise
         usage = update.get("usage", {})
         if "__overwrite__" not in usage:

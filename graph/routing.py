@@ -11,7 +11,7 @@ from gems.core.state import GemsState, Proposal
 from gems.memory.view import find_attempt
 from gems.nodes.critic import unjudged
 from gems.nodes.generator import Task, Wanted
-from gems.nodes.proposing import images_left, nothing_drawn, undrawn
+from gems.nodes.proposing import nothing_drawn, undrawn
 
 
 def after_intake(
@@ -26,10 +26,9 @@ def after_intake(
 
 
 def draw_all(state: GemsState) -> list[Send]:
-    """One generator for each proposal of the round that is not drawn yet, within the images allowed."""
-    left = images_left(state["options"], state["usage"])
+    """One generator for each proposal of the round that is not drawn yet; what a limit forbids, it says itself."""
     alone = len(state["proposals"]) == 1
-    return [_send(state, [proposal], alone=alone) for proposal in undrawn(state)[:left]]
+    return [_send(state, [proposal], alone=alone) for proposal in undrawn(state)]
 
 
 def after_critic(state: GemsState) -> Literal["review"] | Send:

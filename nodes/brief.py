@@ -6,7 +6,7 @@ import asyncio
 
 from gems.core.events import emit
 from gems.core.ports import Services
-from gems.core.state import GemsState, Options, Proposal, Usage
+from gems.core.state import GemsState, Proposal
 from gems.nodes.asking import Node, Update, version
 from gems.nodes.compressor import COMPRESS
 from gems.nodes.critic import JUDGE
@@ -23,7 +23,7 @@ def make_brief(services: Services) -> Node:
     async def brief(state: GemsState) -> Update:
         emit("round", round=1)
         versions = await asyncio.to_thread(prompt_versions, services)
-        return {"round": 1, "proposals": _first_round(state["options"], state["plan"]["prompts"]), "versions": versions}
+        return {"round": 1, "proposals": _first_round(state), "versions": versions}
 
     return brief
 
@@ -42,7 +42,8 @@ def prompt_versions(services: Services) -> dict[str, str]:
     return {task: digest for entry in built_in for task, digest in entry.items()}
 
 
-def _first_round(options: Options, prompts: list[str]) -> list[Proposal]:
+def _first_round(state: GemsState) -> list[Proposal]:
+    options, prompts = state["options"], state["plan"]["prompts"]
     return [
         Proposal(
             id=f"1.{number + 1}",
@@ -52,5 +53,5 @@ def _first_round(options: Options, prompts: list[str]) -> list[Proposal]:
             seed=seed_of(options, number),
             parent=None,
         )
-        for number in range(room_for(options, Usage()))
+        for number in range(room_for(options, state["usage"]))
     ]

@@ -15,7 +15,7 @@ from langgraph.config import get_config
 from gems.core.context import MAX_PROMPT, GemsContext, Size
 from gems.core.errors import GemsConfigError
 from gems.core.events import emit
-from gems.core.ports import ImageGenerator, Models, RunRecord, Services
+from gems.core.ports import DrawRequest, ImageGenerator, Models, PricedByRequest, RunRecord, Services
 from gems.core.profiles import Profile
 from gems.core.state import Attempt, GemsState, Options, Request
 from gems.memory.view import find_attempt
@@ -152,7 +152,10 @@ def _check_limits(options: Options, models: Models) -> None:
             f"max_calls {options['max_calls']} is too small: planning, and one look at one picture, take {least} calls"
         )
     if options["max_cost"] is not None and models.prices is not None:
-        most = models.prices.image + models.prices.call
+        drawing = DrawRequest("", options["seed"], options["width"], options["height"])
+        images = models.images
+        picture = images.worst_cost(drawing) if isinstance(images, PricedByRequest) else models.prices.image
+        most = picture + models.prices.call
         if options["max_cost"] < most:
             raise GemsConfigError(
                 f"max_cost {options['max_cost']:g} is too small: one picture, and one look at it, may take ${most:.4f}; "

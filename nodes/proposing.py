@@ -15,10 +15,20 @@ def images_left(options: Options, usage: Usage) -> int | None:
     return max(0, options["max_images"] - usage.get("images", 0) - usage.get("reused", 0))
 
 
-def room_for(options: Options, usage: Usage) -> int:
-    """Drawings the next round may have: the candidates wanted, within what is left of the images allowed."""
-    left = images_left(options, usage)
-    return options["candidates"] if left is None else min(options["candidates"], left)
+def room_for(options: Options, usage: Usage, ahead: int = 0) -> int:
+    """Drawings the next round may have: the candidates wanted, as far as they may be drawn and looked at.
+
+    Args:
+        options: The trajectory's options.
+        usage: What it has spent.
+        ahead: Calls that come before anybody looks.
+    """
+    most = options["candidates"]
+    if (left := images_left(options, usage)) is not None:
+        most = min(most, left)
+    if options["max_calls"] is not None:
+        most = min(most, max(1, options["max_calls"] - usage.get("mllm_calls", 0) - ahead))
+    return most
 
 
 def seed_of(options: Options, ordinal: int) -> int:

@@ -34,7 +34,7 @@ def make_refiner(services: Services) -> Node:
 
     async def refiner(state: GemsState) -> Update:
         capabilities = (await models_of(services, state)).images.capabilities
-        wanted = room_for(state["options"], state["usage"])
+        wanted = room_for(state["options"], state["usage"], ahead=2)
         actions = _actions(state, capabilities.edit)
         quoted = quoted_texts(state["request"]["prompt"])
         fields = trajectory_view(state) | {

@@ -31,7 +31,11 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     if outcome.out is not None:
         _field(console, "report", f"{outcome.out}/{REPORT}")
     _field(console, "cost", cost(outcome.usage))
-    if outcome.limit is None and outcome.exit_code and (outcome.attempts or outcome.error is None or outcome.error.kind == "run"):
+    if (
+        outcome.limit is None
+        and outcome.exit_code
+        and (outcome.attempts or outcome.error is None or outcome.error.kind == "run")
+    ):
         _field(console, "resume", f"gems resume {outcome.thread_id}", "bold")
     elif outcome.stop_reason != "satisfied":
         _field(console, "go on", f"gems resume {outcome.thread_id} {raised(outcome.limit, outcome.rounds)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
@@ -125,6 +125,15 @@ class ImageGenerator(Protocol):
             DrawingRefused: the model will not draw this prompt.
             BudgetSpent: the trajectory's limits leave no room for the drawing.
         """
+        ...
+
+
+@runtime_checkable
+class PricedByRequest(Protocol):
+    """An image generator whose drawings do not all cost the same."""
+
+    def worst_cost(self, request: DrawRequest) -> float:
+        """What this drawing costs at most, in US dollars."""
         ...
 
 

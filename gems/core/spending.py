@@ -10,14 +10,14 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
+from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, GemsRunError, ModelOutage
 from gems.core.state import Usage
 
 MOST_PURSES: Final = 1000
@@ -105,6 +105,8 @@ class Purse:
         self._reserved: dict[Bill, Spend] = {}
         self._lost = Spend()
         self._deadline: float | None = None
+        self._levelled: Future[None] | None = None
+        self._wasted_until = 0.0
         self._waiting: list[Future[None]] = []
         self.exhausted: str = ""
         """The limit that stopped a call since the purse was last opened with other limits; empty when none did."""
@@ -120,6 +122,8 @@ class Purse:
         with self._lock:
             if limits != self._limits:
                 self.exhausted = ""
+            if limits == Limits():
+                self._levelled = None
             self._limits = limits
             self._spent = self._spent.at_least(spent)
             worked = seconds + self._spent.seconds
@@ -139,27 +143,61 @@ class Purse:
         bill = Bill(worst)
         while (others := self._hold(bill, beside)) is not None:
             await asyncio.wrap_future(others)
-        answered = False
+        answered, kept = False, NOTHING
         try:
-            await self._keep(worst)
+            # Cancelled meanwhile, it is booked all the same.
+            kept = worst if self._is_limited else NOTHING
+            await self._keep(kept)
             yield bill
             answered = True
+        except _NotKept:
+            bill.pay(NOTHING)
+            kept = NOTHING
+            raise
         except (GemsConfigError, DrawingRefused):
-            bill.pay(Spend())
+            bill.pay(NOTHING)
             raise
         except ModelOutage as error:
             if error.again == "free":
-                bill.pay(Spend())
+                bill.pay(NOTHING)
             raise
         finally:
             self._settle(bill, answered=answered)
-            await asyncio.shield(self._keep(bill.spend.minus(worst)))
+            if self._is_limited or kept != NOTHING:
+                await asyncio.shield(self._keep(bill.spend.minus(kept)))
 
-    async def waste(self, seconds: float) -> None:
-        """Note seconds of work that came to nothing."""
+    async def waste(self, start: float, end: float) -> None:
+        """Note a span of work that came to nothing, in seconds since the epoch; parallel work counts once."""
         with self._lock:
-            self._spent = self._spent.plus(Spend(seconds=seconds))
-        await self._keep(Spend(seconds=seconds))
+            lost = Spend(seconds=max(0.0, end - max(start, self._wasted_until)))
+            self._wasted_until = max(self._wasted_until, end)
+            self._spent = self._spent.plus(lost)
+        if self._is_limited:
+            await self._keep(lost)
+
+    async def level(self, accounts: Accounts, trajectory_id: str, told: Spend) -> None:
+        """Bring the purse and its account to the same, once: whoever comes first does it, and the others wait.
+
+        Without limits nothing is kept, so that either may know of more than the other.
+        """
+        with self._lock:
+            is_first = self._levelled is None
+            done = self._levelled = self._levelled or Future()
+        if not is_first:
+            await asyncio.shield(asyncio.wrap_future(done))
+            return
+        try:
+            kept = await accounts.spent(trajectory_id)
+            with self._lock:
+                self._spent = self._spent.at_least(told).at_least(kept)
+                missing = self._spent.minus(kept)
+            await accounts.book(trajectory_id, missing)
+        except BaseException:
+            with self._lock:
+                self._levelled = None
+            done.set_exception(GemsRunError("what was spent so far could not be read"))
+            raise
+        done.set_result(None)
 
     def take_lost(self) -> Usage:
         """What failed calls cost since this was last asked: nobody else reports it."""
@@ -184,10 +222,17 @@ class Purse:
         self.exhausted = limit
         return BudgetSpent(message, limit)
 
+    @property
+    def _is_limited(self) -> bool:
+        """Only what is limited needs to outlive the process."""
+        return self._limits != Limits()
+
     async def _keep(self, spend: Spend) -> None:
-        # Only a limit needs to outlive the process.
-        if self._book and any(spend) and self._limits != Limits():
-            await self._book(spend)
+        if self._book and any(spend):
+            try:
+                await self._book(spend)
+            except GemsConfigError as error:
+                raise _NotKept(str(error)) from error
 
     def _hold(self, bill: Bill, beside: Spend) -> Future[None] | None:
         """Reserve, or answer what to wait for: that another reservation is booked."""
@@ -205,7 +250,7 @@ class Purse:
             if self._passed(worst, reserved):
                 self._waiting.append(Future())
                 return self._waiting[-1]
-            self._reserved[bill] = bill.spend
+            self._reserved[bill] = worst
             return None
 
     def _settle(self, bill: Bill, *, answered: bool) -> None:
@@ -230,6 +275,10 @@ class Purse:
             if limit is not None and asked and spent + asked > limit + ROUNDING:
                 return name
         return ""
+
+
+class _NotKept(GemsConfigError):
+    """A reservation could not be booked; the call is not made."""
 
 
 class Purses:
@@ -259,16 +308,11 @@ class Purses:
             usage: What its state says was spent. What the ledger gave back counts as drawn: it was paid for.
             seconds: Seconds in which it was being worked on.
         """
-        with self._lock:
-            is_new = trajectory_id not in self._purses
         purse = self.of(trajectory_id)
         images = usage.get("images", 0) + usage.get("reused", 0)
         told = Spend(usage.get("mllm_calls", 0), images, usage.get("cost", 0.0))
-        if is_new and self._accounts and limits != Limits():
-            kept = await self._accounts().spent(trajectory_id)
-            told = told.at_least(kept)
-            # Without limits nothing was kept: from here on, all is.
-            await self._accounts().book(trajectory_id, told.minus(kept))
+        if self._accounts and limits != Limits():
+            await purse.level(self._accounts(), trajectory_id, told)
         purse.open(limits, told, seconds)
         _open.set(purse)
         return purse
@@ -319,3 +363,13 @@ def refuse_again(limit: str, message: str) -> BudgetSpent:
     """The error of a call that was refused when it was recorded."""
     purse = _open.get()
     return purse.refuse(limit, message) if purse else BudgetSpent(message, limit)
+
+
+@contextmanager
+def reserved_already() -> Iterator[None]:
+    """Nothing is reserved here once more: whoever called has reserved for all that is done."""
+    token = _open.set(None)
+    try:
+        yield
+    finally:
+        _open.reset(token)

@@ -22,7 +22,7 @@ from gems.backends.images.scripted import ScriptedImages
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import read_task
 from gems.core.ports import Answer, Drawing, DrawRequest, Prices, Progress, R
-from gems.core.profiles import DrawingOptions, Endpoint, Price, Profile
+from gems.core.profiles import BUILT_IN, DrawingOptions, Endpoint, Price, Profile
 from gems.core.settings import Settings
 from gems.core.spending import Limits, Purses, Spend
 from gems.core.state import GemsState, Options
@@ -212,12 +212,52 @@ async def test_a_wrong_setting_that_shows_in_one_drawing_does_not_cost_the_other
 
 
 async def test_an_unlooked_at_picture_is_looked_at_when_a_limit_is_raised(settings: Settings) -> None:
-    chat, images = CountingRole(rehearse(["+--", "+++"])), ScriptedImages()
+    class SlowEyes(CountingRole):
+        seconds = 30.0
+
+        async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
+            if read_task(messages).task == "judge":
+                await asyncio.sleep(self.seconds)
+            return await super().ask(messages, reply_model)
+
+    chat, images = SlowEyes(rehearse(["+++"])), ScriptedImages()
     graph = make(settings, chat, images)
-    state = await run(graph, max_calls=4, candidates=2)
-    assert (state["stop_reason"], state["result"]["limit"], len(images.history)) == ("budget", "max_calls", 2)
-    state = await run(graph, prompt="", max_calls=20)
-    assert (state["stop_reason"], len(images.history)) == ("satisfied", 2)
+    state = await run(graph, max_seconds=0.5)
+    assert (state["stop_reason"], state["result"]["limit"], len(images.history)) == ("budget", "max_seconds", 1)
+    chat.seconds = 0.0
+    state = await run(graph, prompt="", max_seconds=60.0)
+    assert (state["stop_reason"], len(images.history)) == ("satisfied", 1)
+
+
+@pytest.mark.parametrize(("most", "drawn"), [(4, 1), (5, 2), (7, 4), (20, 4)])
+async def test_no_more_is_drawn_than_can_be_looked_at(settings: Settings, most: int, drawn: int) -> None:
+    images = SlowImages(0.01)
+    state = await run(make(settings, CountingRole(rehearse(["+++"])), images), candidates=4, max_calls=most)
+    assert len(images.history) == drawn
+    assert all("verdicts" in it for it in state["attempts"])
+    assert state["stop_reason"] == "satisfied"
+
+
+async def test_a_raised_limit_holds_in_the_middle_and_draws_on(settings: Settings) -> None:
+    images = Unlucky({})
+    broken = [True]
+
+    def judge(task: Any) -> Any:
+        if broken:
+            broken.pop()
+            raise GemsConfigError("the critic is set up wrongly")
+        return {
+            "verdicts": [{"id": it["id"], "evidence": "", "verdict": "unmet"} for it in task.fields["requirements"]]
+        }
+
+    chat = rehearse([], judge=judge)
+    graph = make(settings, CountingRole(chat), images)
+    with pytest.raises(GemsConfigError, match="set up wrongly"):
+        await run(graph, max_images=1)
+    await graph.ainvoke(None, THREAD, context={"max_images": 3, "max_rounds": 9})  # type: ignore[arg-type]
+    state: Any = (await graph.aget_state(THREAD)).values
+    assert len(images.asked) == 3
+    assert (state["stop_reason"], state["round"]) == ("budget", 3)
 
 
 @pytest.mark.parametrize(
@@ -225,18 +265,19 @@ async def test_an_unlooked_at_picture_is_looked_at_when_a_limit_is_raised(settin
     [
         ({"max_calls": 3}, "max_calls 3 is too small: planning, and one look at one picture, take 4 calls"),
         ({"max_calls": 2, "skills": []}, "take 3 calls"),
+        ({"max_cost": 0.06, "size": "1536x1024"}, r"max_cost 0\.06 is too small"),
         ({"max_cost": 0.02}, r"max_cost 0\.02 is too small: one picture, and one look at it, may take \$0\."),
     ],
 )
 async def test_limits_without_room_for_one_look_are_refused(
     settings: Settings, context: dict[str, Any], complaint: str
 ) -> None:
-    images = ScriptedImages()
-    priced = settings.model_copy(update={"secrets": {"OPENAI_API_KEY": SecretStr("sk-x")}})
-    graph = build_graph(OwnServices(priced, images=images), checkpointer=InMemorySaver())
+    dear = BUILT_IN["openai"].model_copy(update={"drawing": DrawingOptions(quality="high")})
+    secrets = {"OPENAI_API_KEY": SecretStr("sk-x")}
+    priced = settings.model_copy(update={"secrets": secrets, "profiles": {"dear": dear}})
+    graph = build_graph(OwnServices(priced), checkpointer=InMemorySaver())
     with pytest.raises(GemsConfigError, match=complaint):
-        await run(graph, profile="openai", **context)
-    assert images.history == []
+        await run(graph, profile="dear", **{"size": "1024x1024", **context})
 
 
 async def test_no_picture_is_bought_without_room_for_a_look() -> None:
@@ -267,7 +308,7 @@ async def test_a_lowered_limit_still_ends_in_order(settings: Settings) -> None:
     graph = make(settings, CountingRole(rehearse(["++?"])), images)
     assert (await run(graph, candidates=2, max_rounds=3))["stop_reason"] == "unverified"
     state = await run(graph, prompt="", max_images=1)
-    assert (state["status"], state["stop_reason"]) == ("done", "unverified")
+    assert (state["status"], state["stop_reason"]) == ("done", "budget")
     assert sorted(images.asked) == [7, 8]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gems.core.errors import BudgetSpent, DrawingRefused, ModelOutage
-from gems.core.spending import Limits, Purse, Purses, Spend, deadline, reserve
+from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
+from gems.core.spending import Limits, Purse, Purses, Spend, deadline, reserve, reserved_already
 from gems.core.state import Usage
 from gems.memory import SqliteLedger
 
@@ -198,7 +198,58 @@ async def test_seconds_in_vain_count_for_the_limit_of_time(tmp_path: Path):
     ledger = SqliteLedger(tmp_path / "ledger.sqlite")
     limits = Limits(max_seconds=10.0)
     purse = await Purses(lambda: ledger).open("t", limits, Usage(), 4.0)
-    await purse.waste(5.0)
+    await purse.waste(100.0, 105.0)
+    await purse.waste(101.0, 105.0)
     for purses in (Purses(lambda: ledger), Purses(lambda: ledger)):
         heir = await purses.open("t", limits, Usage(), 4.0)
         assert 0.5 < (heir.seconds_left or 0) <= 1.0
+
+
+async def test_whoever_opens_at_the_same_time_knows_what_was_spent(tmp_path: Path):
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    await ledger.book("t", Spend(images=4))
+    purses = Purses(lambda: ledger)
+
+    async def draw() -> bool:
+        purse = await purses.open("t", Limits(max_images=5), Usage(), 0.0)
+        try:
+            await hold(purse, Spend(images=1))
+        except BudgetSpent:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(draw() for _ in range(8)))) == 1
+
+
+async def test_what_was_spent_before_there_were_limits_is_kept_when_there_are(tmp_path: Path):
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    purses = Purses(lambda: ledger)
+    purse = await purses.open("t", Limits(), Usage(), 0.0)
+    for _ in range(10):
+        await hold(purse, Spend(images=1))
+    assert await ledger.spent("t") == Spend()
+    purse = await purses.open("t", Limits(max_images=12), Usage(), 0.0)
+    await hold(purse, Spend(images=1))
+    assert await ledger.spent("t") == Spend(images=11)
+
+
+async def test_a_booking_that_fails_gives_nothing_back(tmp_path: Path):
+    booked: list[Spend] = []
+
+    async def book(spend: Spend) -> None:
+        booked.append(spend)
+        raise GemsConfigError("the disk is full")
+
+    purse = Purse(book)
+    purse.open(Limits(max_calls=2), Spend())
+    with pytest.raises(GemsConfigError, match="the disk is full"):
+        await hold(purse, Spend(calls=1))
+    assert booked == [Spend(calls=1)]
+
+
+async def test_what_is_reserved_already_is_not_reserved_again():
+    await opened(max_calls=1)
+    async with asyncio.timeout(1), reserve(Spend(calls=1)):
+        with reserved_already():
+            async with reserve(Spend(calls=1)):
+                pass

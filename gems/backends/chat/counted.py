@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from langchain_core.messages import BaseMessage
 
 from gems.core.ports import Answer, ChatRole, R
-from gems.core.spending import Spend, deadline, reserve
+from gems.core.spending import Spend, deadline, reserve, reserved_already
 
 
 class CountedRole:
@@ -25,6 +25,7 @@ class CountedRole:
             BudgetSpent: the trajectory's limits leave no room for the call.
         """
         async with deadline("the chat model"), reserve(Spend(calls=1)) as bill:
-            answer = await self._inner.ask(messages, reply_model)
+            with reserved_already():
+                answer = await self._inner.ask(messages, reply_model)
             bill.pay(Spend(calls=answer.usage.get("mllm_calls", 0), cost=answer.usage.get("cost", 0.0)))
         return answer

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from gems.backends.serving import Gate, Turns
-from gems.core.ports import Capabilities, Drawing, DrawRequest, ImageGenerator, Progress
+from gems.core.ports import Capabilities, Drawing, DrawRequest, ImageGenerator, PricedByRequest, Progress
 from gems.core.profiles import DrawingOptions
 from gems.core.spending import Spend
-
-
-@runtime_checkable
-class PricedByRequest(Protocol):
-    """An image generator whose drawings do not all cost the same."""
-
-    def worst_cost(self, request: DrawRequest) -> float:
-        """What this drawing costs at most, in US dollars."""
-        ...
 
 
 class GuardedImages:
@@ -60,6 +51,11 @@ class GuardedImages:
         """
         return self._inner.check(prompt, width, height)
 
+    def worst_cost(self, request: DrawRequest) -> float:
+        """What this drawing costs at most, in US dollars."""
+        inner = self._inner
+        return inner.worst_cost(request) if isinstance(inner, PricedByRequest) else self._image_price
+
     async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:
         """Draw, once it is this drawing's turn.
 
@@ -69,13 +65,11 @@ class GuardedImages:
             BudgetSpent: the trajectory's limits leave no room for the drawing.
             GemsConfigError: the key, the model or a setting was refused.
         """
-        inner = self._inner
-        most = inner.worst_cost(request) if isinstance(inner, PricedByRequest) else self._image_price
         return await self._gate.call(
-            lambda: inner.generate(request, progress),
-            worst=Spend(images=1, cost=most),
+            lambda: self._inner.generate(request, progress),
+            worst=Spend(images=1, cost=self.worst_cost(request)),
             paid=lambda drawing: Spend(images=1, cost=drawing.cost),
-            beside=Spend(cost=self._look_price),
+            beside=Spend(calls=1, cost=self._look_price),
         )
 
 
