@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from gems.core.context import Size
 from gems.core.errors import GemsConfigError
@@ -38,187 +39,6 @@ _NOT_IN_DRAWING_BODY: Final[Mapping[str, str]] = {
     "image": "pass --reference",
 }
 """Fields that are ours, each with what to do instead."""
-
-
-class Price(BaseModel):
-    """What a model costs, in US dollars."""
-
-    model_config = _TABLE
-
-    input: float = Field(default=0.0, ge=0, description="a million tokens read")
-    output: float = Field(default=0.0, ge=0, description="a million tokens written, thoughts included")
-    image: float = Field(default=0.0, ge=0, description="one drawing at the profile's size and quality, at most")
-
-
-class ChatOptions(BaseModel):
-    """How a chat model is called."""
-
-    model_config = _TABLE
-
-    concurrency: int = Field(default=8, ge=1, description="most calls to the server at the same time")
-    seconds: float = Field(default=180.0, gt=0, description="time limit of one call")
-    retries: int = Field(default=2, ge=0, description="repeats of a call that failed, where a repeat can help")
-    output: Literal["auto", "json_schema", "json_object", "text"] = Field(
-        default="auto", description="how JSON is asked for; auto takes the first of these that the server understands"
-    )
-    logprobs: bool | None = Field(default=None, description="ask for log-probabilities; left out, where they are given")
-    max_tokens: int = Field(default=16_384, ge=256, description="most tokens of one reply, thoughts included")
-    temperature: float | None = Field(default=None, ge=0)
-    extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="fields of your server's own, sent as they are"
-    )
-
-    @field_validator("extra_body")
-    @classmethod
-    def _is_body(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _check_body(value, _NOT_IN_CHAT_BODY)
-
-
-class DrawingOptions(BaseModel):
-    """How an image server is called. What decides a picture goes into its key."""
-
-    model_config = _TABLE
-
-    concurrency: int = Field(default=4, ge=1, description="most drawings asked for at the same time")
-    seconds: float = Field(default=600.0, gt=0, description="time limit of one drawing")
-    retries: int = Field(
-        default=2, ge=0, description="repeats where the server did nothing; one where it may have drawn"
-    )
-    server: Literal["auto", "openai", "vllm-omni", "sglang"] = "auto"
-    edit: bool | None = Field(default=None, description="whether the model can edit; left out, by its name")
-    steps: int | None = Field(default=None, ge=1)
-    guidance_scale: float | None = Field(default=None, ge=0)
-    true_cfg_scale: float | None = Field(default=None, ge=0)
-    negative_prompt: str | None = None
-    quality: str | None = None
-    notes: str = Field(default="", description="what the planner and refiner should know about the model's prompts")
-    nodes: dict[str, str] = Field(
-        default_factory=dict,
-        description="where a ComfyUI workflow takes prompt, seed, width, ...: title or id, then .input",
-    )
-    extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="fields of your server's own, sent as they are"
-    )
-
-    @field_validator("extra_body")
-    @classmethod
-    def _is_body(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _check_body(value, _NOT_IN_DRAWING_BODY)
-
-
-class CriticOptions(BaseModel):
-    """How pictures are judged."""
-
-    model_config = _TABLE
-
-    mode: CriticMode = Field(default="batch", description="one call for all requirements, or one for each")
-
-
-class RoleModel(BaseModel):
-    """A model of one role alone. What is left out is the profile's."""
-
-    model_config = _TABLE
-
-    model: str = Field(description="provider:model")
-    base_url: str | None = None
-    api_key_env: str | None = None
-    chat: ChatOptions | None = None
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_url(cls, value: str | None) -> str | None:
-        return value if value is None else check_url(value)
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_variable(cls, value: str | None) -> str | None:
-        return value if value is None else _check_variable(value)
-
-
-class Endpoint(BaseModel):
-    """One model: `provider:model`, where its server is, its key, and how it is called."""
-
-    model_config = ConfigDict(frozen=True)
-
-    provider: str
-    model: str = ""
-    base_url: str | None = None
-    api_key: SecretStr | None = None
-    key_name: str = ""
-    """The environment variable that should hold the key, for messages."""
-    chat: ChatOptions = ChatOptions()
-    drawing: DrawingOptions = DrawingOptions()
-    price: Price | None = None
-    """None: nobody said what it costs."""
-    folder: Path = Path()
-    """Where `gems.toml` lies: a model that is a file is looked for from here."""
-
-    @property
-    def name(self) -> str:
-        """`provider:model`, or the provider alone."""
-        return f"{self.provider}:{self.model}" if self.model else self.provider
-
-    @property
-    def is_paid(self) -> bool:
-        """Whether calls are charged, as far as one can tell: a key is what one pays with."""
-        return self.api_key is not None or (self.provider == "openai" and self.base_url is None)
-
-
-class Profile(BaseModel):
-    """A named set of models with their defaults, as `[profiles.NAME]` of `gems.toml` writes it."""
-
-    model_config = _TABLE
-
-    name: str = Field(default="", exclude=True, description="filled in from the table's name")
-    mllm: str = Field(description="provider:model that answers the roles' questions")
-    images: str = Field(description="provider:model that draws")
-    mllm_base_url: str | None = None
-    images_base_url: str | None = None
-    api_key_env: str | None = Field(default=None, description="environment variable that holds the key of both")
-    mllm_api_key_env: str | None = None
-    images_api_key_env: str | None = None
-    roles: dict[Role, RoleModel] = Field(default_factory=dict, description="models of single roles")
-    chat: ChatOptions = ChatOptions()
-    drawing: DrawingOptions = DrawingOptions()
-    critic: CriticOptions = CriticOptions()
-    size: str = "1024x1024"
-    mode: Mode = "gems"
-    max_rounds: int = Field(default=5, ge=1, le=100)
-    patience: int | None = Field(default=None, ge=1)
-    candidates: int = Field(default=1, ge=1, le=16)
-    max_images: int | None = Field(default=None, ge=1)
-    max_calls: int | None = Field(default=None, ge=1)
-    max_seconds: float | None = Field(default=None, gt=0)
-    max_cost: float | None = Field(default=None, gt=0)
-    overlap: bool = Field(default=True, description="chat and drawing may run at the same time")
-    image_side: int = Field(default=1024, ge=128, description="longest side, in pixels, of images sent to the mllm")
-
-    @field_validator("roles", mode="before")
-    @classmethod
-    def _short_roles(cls, value: object) -> object:
-        """`critic = "openai:small"` is short for a table with that model alone."""
-        if not isinstance(value, Mapping):
-            return value
-        return {role: {"model": model} if isinstance(model, str) else model for role, model in value.items()}
-
-    @field_validator("size")
-    @classmethod
-    def _is_size(cls, value: str) -> str:
-        try:
-            Size.parse(value)
-        except GemsConfigError as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    @field_validator("mllm_base_url", "images_base_url")
-    @classmethod
-    def _is_url(cls, value: str | None) -> str | None:
-        return value if value is None else check_url(value)
-
-    @field_validator("api_key_env", "mllm_api_key_env", "images_api_key_env")
-    @classmethod
-    def _is_variable(cls, value: str | None) -> str | None:
-        return value if value is None else _check_variable(value)
 
 
 def check_url(url: str) -> str:
@@ -269,6 +89,159 @@ def _check_body(body: dict[str, Any], ours: Mapping[str, str]) -> dict[str, Any]
     except (TypeError, ValueError) as error:
         raise ValueError("JSON has no dates, inf and nan: write a text or a number") from error
     return body
+
+
+Url = Annotated[str, AfterValidator(check_url)]
+Variable = Annotated[str, AfterValidator(_check_variable)]
+ChatBody = Annotated[dict[str, Any], AfterValidator(partial(_check_body, ours=_NOT_IN_CHAT_BODY))]
+DrawingBody = Annotated[dict[str, Any], AfterValidator(partial(_check_body, ours=_NOT_IN_DRAWING_BODY))]
+
+
+class Price(BaseModel):
+    """What a model costs, in US dollars."""
+
+    model_config = _TABLE
+
+    input: float = Field(default=0.0, ge=0, description="a million tokens read")
+    output: float = Field(default=0.0, ge=0, description="a million tokens written, thoughts included")
+    image: float = Field(default=0.0, ge=0, description="one drawing at the profile's size and quality, at most")
+
+
+class ChatOptions(BaseModel):
+    """How a chat model is called."""
+
+    model_config = _TABLE
+
+    concurrency: int = Field(default=8, ge=1, description="most calls to the server at the same time")
+    seconds: float = Field(default=180.0, gt=0, description="time limit of one call")
+    retries: int = Field(default=2, ge=0, description="repeats of a call that failed, where a repeat can help")
+    output: Literal["auto", "json_schema", "json_object", "text"] = Field(
+        default="auto", description="how JSON is asked for; auto takes the first of these that the server understands"
+    )
+    logprobs: bool | None = Field(default=None, description="ask for log-probabilities; left out, where they are given")
+    max_tokens: int = Field(default=16_384, ge=256, description="most tokens of one reply, thoughts included")
+    temperature: float | None = Field(default=None, ge=0)
+    extra_body: ChatBody = Field(default_factory=dict, description="fields of your server's own, sent as they are")
+
+
+class DrawingOptions(BaseModel):
+    """How an image server is called. What decides a picture goes into its key."""
+
+    model_config = _TABLE
+
+    concurrency: int = Field(default=4, ge=1, description="most drawings asked for at the same time")
+    seconds: float = Field(default=600.0, gt=0, description="time limit of one drawing")
+    retries: int = Field(
+        default=2, ge=0, description="repeats where the server did nothing; one where it may have drawn"
+    )
+    server: Literal["auto", "openai", "vllm-omni", "sglang"] = "auto"
+    edit: bool | None = Field(default=None, description="whether the model can edit; left out, by its name")
+    steps: int | None = Field(default=None, ge=1)
+    guidance_scale: float | None = Field(default=None, ge=0)
+    true_cfg_scale: float | None = Field(default=None, ge=0)
+    negative_prompt: str | None = None
+    quality: str | None = None
+    notes: str = Field(default="", description="what the planner and refiner should know about the model's prompts")
+    nodes: dict[str, str] = Field(
+        default_factory=dict,
+        description="where a ComfyUI workflow takes prompt, seed, width, ...: title or id, then .input",
+    )
+    extra_body: DrawingBody = Field(default_factory=dict, description="fields of your server's own, sent as they are")
+
+
+class CriticOptions(BaseModel):
+    """How pictures are judged."""
+
+    model_config = _TABLE
+
+    mode: CriticMode = Field(default="batch", description="one call for all requirements, or one for each")
+
+
+class RoleModel(BaseModel):
+    """A model of one role alone. What is left out is the profile's."""
+
+    model_config = _TABLE
+
+    model: str = Field(description="provider:model")
+    base_url: Url | None = None
+    api_key_env: Variable | None = None
+    chat: ChatOptions | None = None
+
+
+class Endpoint(BaseModel):
+    """One model: `provider:model`, where its server is, its key, and how it is called."""
+
+    model_config = ConfigDict(frozen=True)
+
+    provider: str
+    model: str = ""
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    key_name: str = ""
+    """The environment variable that should hold the key, for messages."""
+    chat: ChatOptions = ChatOptions()
+    drawing: DrawingOptions = DrawingOptions()
+    price: Price | None = None
+    """None: nobody said what it costs."""
+    folder: Path = Path()
+    """Where `gems.toml` lies: a model that is a file is looked for from here."""
+
+    @property
+    def name(self) -> str:
+        """`provider:model`, or the provider alone."""
+        return f"{self.provider}:{self.model}" if self.model else self.provider
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether calls are charged, as far as one can tell: a key is what one pays with."""
+        return self.api_key is not None or (self.provider == "openai" and self.base_url is None)
+
+
+class Profile(BaseModel):
+    """A named set of models with their defaults, as `[profiles.NAME]` of `gems.toml` writes it."""
+
+    model_config = _TABLE
+
+    name: str = Field(default="", exclude=True, description="filled in from the table's name")
+    mllm: str = Field(description="provider:model that answers the roles' questions")
+    images: str = Field(description="provider:model that draws")
+    mllm_base_url: Url | None = None
+    images_base_url: Url | None = None
+    api_key_env: Variable | None = Field(default=None, description="environment variable that holds the key of both")
+    mllm_api_key_env: Variable | None = None
+    images_api_key_env: Variable | None = None
+    roles: dict[Role, RoleModel] = Field(default_factory=dict, description="models of single roles")
+    chat: ChatOptions = ChatOptions()
+    drawing: DrawingOptions = DrawingOptions()
+    critic: CriticOptions = CriticOptions()
+    size: str = "1024x1024"
+    mode: Mode = "gems"
+    max_rounds: int = Field(default=5, ge=1, le=100)
+    patience: int | None = Field(default=None, ge=1)
+    candidates: int = Field(default=1, ge=1, le=16)
+    max_images: int | None = Field(default=None, ge=1)
+    max_calls: int | None = Field(default=None, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0)
+    max_cost: float | None = Field(default=None, gt=0)
+    overlap: bool = Field(default=True, description="chat and drawing may run at the same time")
+    image_side: int = Field(default=1024, ge=128, description="longest side, in pixels, of images sent to the mllm")
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _short_roles(cls, value: object) -> object:
+        """`critic = "openai:small"` is short for a table with that model alone."""
+        if not isinstance(value, Mapping):
+            return value
+        return {role: {"model": model} if isinstance(model, str) else model for role, model in value.items()}
+
+    @field_validator("size")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        try:
+            Size.parse(value)
+        except GemsConfigError as error:
+            raise ValueError(str(error)) from error
+        return value
 
 
 BUILT_IN: Final[Mapping[str, Profile]] = {

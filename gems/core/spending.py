@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -70,6 +70,9 @@ class Limits:
     max_seconds: float | None = None
 
 
+NO_LIMITS: Final = Limits()
+
+
 class Accounts(Protocol):
     """What trajectories have spent, kept for the next process."""
 
@@ -80,6 +83,21 @@ class Accounts(Protocol):
     async def book(self, trajectory_id: str, spend: Spend) -> None:
         """Add to it; a negative amount gives back."""
         ...
+
+
+class Account(NamedTuple):
+    """One trajectory's part of the accounts; these are found in a thread, as they may have to read settings."""
+
+    find: Callable[[], Accounts]
+    trajectory_id: str
+
+    async def spent(self) -> Spend:
+        """All that was booked."""
+        return await (await asyncio.to_thread(self.find)).spent(self.trajectory_id)
+
+    async def book(self, spend: Spend) -> None:
+        """Add to it; a negative amount gives back."""
+        await (await asyncio.to_thread(self.find)).book(self.trajectory_id, spend)
 
 
 class Bill:
@@ -96,11 +114,11 @@ class Bill:
 class Purse:
     """What one trajectory has spent and reserved, against its limits. For any thread."""
 
-    def __init__(self, book: Callable[[Spend], Awaitable[None]] | None = None) -> None:
-        """Start empty; `book` keeps what is spent for the next process."""
-        self._book = book
+    def __init__(self, account: Account | None = None) -> None:
+        """Start empty; `account` keeps what is spent for the next process."""
+        self._account = account
         self._lock = threading.Lock()
-        self._limits = Limits()
+        self._limits = NO_LIMITS
         self._spent = Spend()
         self._reserved: dict[Bill, Spend] = {}
         self._lost = Spend()
@@ -122,7 +140,7 @@ class Purse:
         with self._lock:
             if limits != self._limits:
                 self.exhausted = ""
-            if limits == Limits():
+            if limits == NO_LIMITS:
                 self._levelled = None
             self._limits = limits
             self._spent = self._spent.at_least(spent)
@@ -150,15 +168,10 @@ class Purse:
             await self._keep(kept)
             yield bill
             answered = True
-        except _NotKept:
-            bill.pay(NOTHING)
-            kept = NOTHING
-            raise
-        except (GemsConfigError, DrawingRefused):
-            bill.pay(NOTHING)
-            raise
-        except ModelOutage as error:
-            if error.again == "free":
+        except Exception as error:
+            if isinstance(error, _NotKept):
+                kept = NOTHING
+            if _costs_nothing(error):
                 bill.pay(NOTHING)
             raise
         finally:
@@ -175,11 +188,13 @@ class Purse:
         if self._is_limited:
             await self._keep(lost)
 
-    async def level(self, accounts: Accounts, trajectory_id: str, told: Spend) -> None:
+    async def level(self, told: Spend) -> None:
         """Bring the purse and its account to the same, once: whoever comes first does it, and the others wait.
 
-        Without limits nothing is kept, so that either may know of more than the other.
+        Without limits nothing is kept, so that either may know of more than the other, and `told` of more than both.
         """
+        if self._account is None:
+            return
         with self._lock:
             is_first = self._levelled is None
             done = self._levelled = self._levelled or Future()
@@ -187,11 +202,11 @@ class Purse:
             await asyncio.shield(asyncio.wrap_future(done))
             return
         try:
-            kept = await accounts.spent(trajectory_id)
+            kept = await self._account.spent()
             with self._lock:
                 self._spent = self._spent.at_least(told).at_least(kept)
                 missing = self._spent.minus(kept)
-            await accounts.book(trajectory_id, missing)
+            await self._account.book(missing)
         except BaseException:
             with self._lock:
                 self._levelled = None
@@ -225,12 +240,12 @@ class Purse:
     @property
     def _is_limited(self) -> bool:
         """Only what is limited needs to outlive the process."""
-        return self._limits != Limits()
+        return self._limits != NO_LIMITS
 
     async def _keep(self, spend: Spend) -> None:
-        if self._book and any(spend):
+        if self._account and any(spend):
             try:
-                await self._book(spend)
+                await self._account.book(spend)
             except GemsConfigError as error:
                 raise _NotKept(str(error)) from error
 
@@ -281,6 +296,13 @@ class _NotKept(GemsConfigError):
     """A reservation could not be booked; the call is not made."""
 
 
+def _costs_nothing(error: Exception) -> bool:
+    """Whether a call failed before a server worked on it."""
+    if isinstance(error, ModelOutage):
+        return error.again == "free"
+    return isinstance(error, GemsConfigError | DrawingRefused)
+
+
 class Purses:
     """The purses of a process, by trajectory."""
 
@@ -293,7 +315,7 @@ class Purses:
     def of(self, trajectory_id: str) -> Purse:
         """The trajectory's purse."""
         with self._lock:
-            purse = self._purses.pop(trajectory_id, None) or Purse(self._booking(trajectory_id))
+            purse = self._purses.pop(trajectory_id, None) or Purse(self._account(trajectory_id))
             self._purses[trajectory_id] = purse
             while len(self._purses) > MOST_PURSES:
                 self._purses.popitem(last=False)
@@ -311,17 +333,14 @@ class Purses:
         purse = self.of(trajectory_id)
         images = usage.get("images", 0) + usage.get("reused", 0)
         told = Spend(usage.get("mllm_calls", 0), images, usage.get("cost", 0.0))
-        if self._accounts and limits != Limits():
-            await purse.level(self._accounts(), trajectory_id, told)
+        if limits != NO_LIMITS:
+            await purse.level(told)
         purse.open(limits, told, seconds)
         _open.set(purse)
         return purse
 
-    def _booking(self, trajectory_id: str) -> Callable[[Spend], Awaitable[None]] | None:
-        if self._accounts is None:
-            return None
-        accounts = self._accounts
-        return lambda spend: accounts().book(trajectory_id, spend)
+    def _account(self, trajectory_id: str) -> Account | None:
+        return Account(self._accounts, trajectory_id) if self._accounts else None
 
 
 _open: ContextVar[Purse | None] = ContextVar("gems_purse", default=None)

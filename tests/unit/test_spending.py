@@ -1,12 +1,13 @@
 """Limits are hard: what a call may cost is reserved before it is made."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
-from gems.core.spending import Limits, Purse, Purses, Spend, deadline, reserve, reserved_already
+from gems.core.spending import Account, Limits, Purse, Purses, Spend, deadline, reserve, reserved_already
 from gems.core.state import Usage
 from gems.memory import SqliteLedger
 
@@ -236,11 +237,12 @@ async def test_what_was_spent_before_there_were_limits_is_kept_when_there_are(tm
 async def test_a_booking_that_fails_gives_nothing_back(tmp_path: Path):
     booked: list[Spend] = []
 
-    async def book(spend: Spend) -> None:
-        booked.append(spend)
-        raise GemsConfigError("the disk is full")
+    class FullDisk(SqliteLedger):
+        async def book(self, trajectory_id: str, spend: Spend) -> None:
+            booked.append(spend)
+            raise GemsConfigError("the disk is full")
 
-    purse = Purse(book)
+    purse = Purse(Account(lambda: FullDisk(tmp_path / "ledger.sqlite"), "t"))
     purse.open(Limits(max_calls=2), Spend())
     with pytest.raises(GemsConfigError, match="the disk is full"):
         await hold(purse, Spend(calls=1))
@@ -253,3 +255,16 @@ async def test_what_is_reserved_already_is_not_reserved_again():
         with reserved_already():
             async with reserve(Spend(calls=1)):
                 pass
+
+
+async def test_accounts_are_found_off_the_event_loop_as_they_may_read_settings(tmp_path: Path):
+    found: list[threading.Thread] = []
+
+    def find() -> SqliteLedger:
+        found.append(threading.current_thread())
+        return SqliteLedger(tmp_path / "ledger.sqlite")
+
+    purse = await Purses(find).open("t", Limits(max_calls=2), Usage(), 0.0)
+    await hold(purse, Spend(calls=1))
+    assert found
+    assert threading.current_thread() not in found
