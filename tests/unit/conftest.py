@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def _no_sockets() -> None:
 def artifacts(tmp_path: Path) -> FileArtifacts:
     """An empty store."""
     return FileArtifacts(tmp_path / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """From a family to the folder of its tiny pipeline, written once; tests that change one copy it."""
+
+    @cache
+    def write(family: str) -> Path:
+        from gems.evals.tiny import build_tiny
+
+        return build_tiny(family, tmp_path_factory.mktemp("tiny") / family)
+
+    return write
 
 
 @pytest.fixture
