@@ -19,7 +19,7 @@ and the likely cause, what to do next. Facts only, no praise."""
 
 MOST_WORDS: Final = 100
 PATIENCE: Final = 60.0
-"""Seconds the model gets: the next picture is being drawn meanwhile and must not wait for a note."""
+"""Seconds the model gets while the next picture is being drawn, which must not wait for a note."""
 MOST_THOUGHT: Final = 4000
 """Characters of the thought that are shown."""
 
@@ -29,7 +29,8 @@ def make_compressor(services: Services, patience: float = PATIENCE) -> Node:
 
     Args:
         services: What the nodes use.
-        patience: Seconds the model gets.
+        patience: Seconds the model gets while drawing goes on beside it. Where chat and drawing take turns, it may have
+            to wait for another run's pictures first, and has the time that its calls have.
     """
 
     async def compressor(state: GemsState) -> Update:
@@ -43,7 +44,7 @@ def make_compressor(services: Services, patience: float = PATIENCE) -> Node:
         }
         text, usage = None, Usage()
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(patience if state["options"]["overlap"] else None):
                 answer = await ask(services, state, "compressor", "compress", COMPRESS, fields, Lesson)
             text, usage = answer.reply.experience if answer.reply else None, answer.usage
         except Exception:  # noqa: S110

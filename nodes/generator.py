@@ -45,6 +45,7 @@ class Task(TypedDict):
 class _Made(NamedTuple):
     attempt: Attempt
     usage: Usage
+    warnings: tuple[str, ...] = ()
     outage: Exception | None = None
     """Why nothing was drawn, where the same drawing may work later."""
 
@@ -56,6 +57,7 @@ class _Received(NamedTuple):
     seconds: float = 0.0
     """What its drawing took, without waiting for its turn."""
     cost: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 def make_generator(services: Services) -> Node:
@@ -75,7 +77,8 @@ def make_generator(services: Services) -> Node:
         usage = Usage()
         for it in made:
             usage = add_usage(usage, it.usage)
-        return {"attempts": [it.attempt for it in made], "usage": usage}
+        warnings = [warning for it in made for warning in it.warnings]
+        return {"attempts": [it.attempt for it in made], "usage": usage, "warnings": warnings}
 
     return generator
 
@@ -104,13 +107,13 @@ async def _make(services: Services, models: Models, task: Task, wanted: Wanted) 
     )
     if received.reused:
         return _Made(attempt, Usage(reused=1))
-    return _Made(attempt, Usage(images=1, image_seconds=received.seconds, cost=received.cost))
+    return _Made(attempt, Usage(images=1, image_seconds=received.seconds, cost=received.cost), received.warnings)
 
 
 def _not_drawn(attempt: Attempt, failure: Failure, error: Exception) -> _Made:
     emit("not_drawn", attempt=attempt["id"], error=str(error))
     attempt["failure"], attempt["error"] = failure, str(error)
-    return _Made(attempt, Usage(), error if failure == "outage" else None)
+    return _Made(attempt, Usage(), outage=error if failure == "outage" else None)
 
 
 async def _draw(services: Services, models: Models, task: Task, wanted: Wanted) -> _Received:
@@ -136,7 +139,7 @@ async def _draw(services: Services, models: Models, task: Task, wanted: Wanted) 
     except asyncio.CancelledError:
         await storing  # what was received is kept, also when the run is being stopped
         raise
-    return _Received(artifact, reused=False, seconds=drawing.seconds, cost=drawing.cost)
+    return _Received(artifact, False, drawing.seconds, drawing.cost, drawing.warnings)
 
 
 async def _store(services: Services, trajectory_id: str, key: str, content: bytes) -> str:

@@ -196,7 +196,9 @@ def _continue(services: Services, state: GemsState, context: GemsContext) -> Upd
             raise GemsConfigError(f"{state['round']} rounds are done: continue with max_rounds above that")
         if spent := budget_spent({**state, "options": options}):
             raise GemsConfigError(f"{spent} is reached: continue with a higher {spent}")
-    _check_limits(options, same_models(services, options))
+    models = same_models(services, options)
+    _check_limits(options, models)
+    options["overlap"] = models.overlap
     status = "done" if reason == "satisfied" else "running"
     return {
         "options": options,

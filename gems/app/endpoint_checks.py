@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gems.app.local_servers import COMFYUI, is_local, start_hint
+from gems.app.local_servers import COMFYUI, start_hint
 from gems.app.terminal import one_line
 from gems.app.wording import money
 from gems.backends.chat.abilities import Abilities
 from gems.backends.chat.book import ServerBook
+from gems.backends.hosts import is_local
 from gems.core.profiles import Endpoint, Profile
 from gems.core.settings import UNNAMED_KEY, Settings
 from gems.core.state import ROLES, Role

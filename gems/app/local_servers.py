@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from gems.backends.hosts import is_local
+
 
 class KnownServer(NamedTuple):
     """A server by its usual port."""
@@ -24,13 +26,6 @@ OPENAI_LIKE: Final = (
     KnownServer("LM Studio", 1234, "lms server start"),
 )
 """Servers of OpenAI's protocol, of which nothing but the port tells one from another."""
-
-_LOCAL: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, never bound
-
-
-def is_local(url: str) -> bool:
-    """Whether a server runs on this machine."""
-    return urlsplit(url).hostname in _LOCAL
 
 
 def start_hint(provider: str, url: str) -> str:

@@ -15,13 +15,15 @@ from gems.backends.chat.counted import CountedRole
 from gems.backends.chat.errors import HOSTED
 from gems.backends.chat.role import LangChainRole
 from gems.backends.chat.server import IMAGE_TOKENS, MILLION
-from gems.backends.images.guarded import GuardedImages, image_gate
+from gems.backends.images.guarded import GuardedImages, image_gate, image_turns
 from gems.backends.recording import record, replay
-from gems.backends.serving import Gate, Turns
+from gems.backends.serving import Gate, Places, Turns
+from gems.backends.sharing import ONE_GPU, SharedGpu
+from gems.backends.turnstile import Turnstile
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ChatRole, ImageGenerator, Models, Prices
 from gems.core.profiles import DrawingOptions, Endpoint, Price
-from gems.core.settings import Settings
+from gems.core.settings import IN_PROCESS, Settings
 from gems.core.state import ROLES, Role
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ FREE: Final = Price()
 
 WITH_LOGPROBS: Final[frozenset[Role]] = frozenset({"critic"})
 """Roles whose log-probabilities are used."""
+
+
+WITH_QUEUE: Final = ("diffusers",)
+"""Image providers that queue the drawings of this process and limit their time themselves."""
 
 
 QUESTION_TOKENS: Final = 4000
@@ -48,6 +54,7 @@ def make_models(
     profile_name: str,
     own_roles: Mapping[Role, ChatRole] | None = None,
     own_images: ImageGenerator | None = None,
+    turnstile: Turnstile = ONE_GPU,
 ) -> Models:
     """The models of a profile. Whoever answers or draws, each call reserves before what it may cost.
 
@@ -56,6 +63,7 @@ def make_models(
         profile_name: A profile's name.
         own_roles: A caller's own chat models by role. When all roles are there, the profile's is not made.
         own_images: A caller's own image model.
+        turnstile: Whose turn it is, where the profile's chat and drawing must not overlap.
 
     Raises:
         GemsConfigError: no such profile or provider, or a key is missing.
@@ -67,14 +75,18 @@ def make_models(
     profile = settings.resolve(profile_name)
     own = own_roles or {}
     endpoints = {role: settings.chat(profile, role) for role in ROLES if role not in own}
-    made = make_chats(endpoints, ServerBook(settings.home / "servers.json"))
-    roles = {role: _counted(model) for role, model in own.items()} | made
     drawn_by = settings.images(profile)
-    drawer = own_images or make_images(drawn_by)
+    gpu = None if profile.overlap else SharedGpu(None if own_images else _drawn_at(drawn_by), turnstile)
+    made = make_chats(endpoints, ServerBook(settings.home / "servers.json"), gpu=gpu)
+    roles = {role: _own_role(model, gpu) for role, model in own.items()} | made
+    shares = gpu is not None and (bool(own) or any(map(gpu.is_shared_with, endpoints.values())))
+    drawer = own_images or make_images(drawn_by, shares_device=shares)
+    queues = own_images is None and drawn_by.provider in WITH_QUEUE
+    places: Places = image_turns(profile.drawing, in_process=queues)
     prices = _prices(endpoints.values(), None if own_images else drawn_by)
     images = GuardedImages(
         drawer,
-        image_gate(profile.drawing),
+        image_gate(profile.drawing, gpu.drawing(drawer, places) if gpu else places, in_process=queues),
         prices.image if prices else 0.0,
         prices.call if prices else 0.0,
     )
@@ -92,9 +104,18 @@ def make_models(
 
 
 def make_chats(
-    endpoints: Mapping[Role, Endpoint], book: ServerBook, transport: httpx.AsyncBaseTransport | None = None
+    endpoints: Mapping[Role, Endpoint],
+    book: ServerBook,
+    transport: httpx.AsyncBaseTransport | None = None,
+    gpu: SharedGpu | None = None,
 ) -> dict[Role, ChatRole]:
     """The chat models of roles. Roles at one server share its places.
+
+    Args:
+        endpoints: The model of each role.
+        book: What is known of servers.
+        transport: What carries requests; default: the network.
+        gpu: For which chat and drawing take turns; None: they do not.
 
     Raises:
         GemsConfigError: no such provider, or a key is missing.
@@ -108,7 +129,8 @@ def make_chats(
         # The dump masks keys: the same model under two keys would be taken for one.
         key = endpoint.model_dump_json(), endpoint.api_key, logprobs
         if key not in made:
-            made[key] = make_chat(endpoint, _chat_gate(endpoint, places), book, logprobs=logprobs, transport=transport)
+            gate = _chat_gate(endpoint, gpu.chat(endpoint, places) if gpu else places)
+            made[key] = make_chat(endpoint, gate, book, logprobs=logprobs, transport=transport)
         roles[role] = made[key]
     return roles
 
@@ -139,8 +161,12 @@ def make_chat(
     )
 
 
-def make_images(endpoint: Endpoint) -> ImageGenerator:
+def make_images(endpoint: Endpoint, *, shares_device: bool = False) -> ImageGenerator:
     """The image model at an endpoint, for one attempt a call.
+
+    Args:
+        endpoint: The model.
+        shares_device: Whether a chat model takes turns with it on one device.
 
     Raises:
         GemsConfigError: no such provider, or its key is missing.
@@ -154,6 +180,10 @@ def make_images(endpoint: Endpoint) -> ImageGenerator:
         from gems.backends.sketch.images import SketchImages
 
         return SketchImages()
+    if endpoint.provider == "diffusers":
+        from gems.backends.local.images import LocalImages
+
+        return LocalImages(endpoint, shares_device=shares_device)
     if endpoint.provider == "openai":
         from gems.backends.images.openai import OpenAIImages
 
@@ -167,7 +197,8 @@ def make_images(endpoint: Endpoint) -> ImageGenerator:
 
         return ComfyImages(endpoint, endpoint.folder)
     raise GemsConfigError(
-        f"unknown images provider {endpoint.provider!r} in {endpoint.name!r}; there are: comfyui, openai, reference, sketch"
+        f"unknown images provider {endpoint.provider!r} in {endpoint.name!r}; there are: comfyui, diffusers, openai, "
+        "reference, sketch"
     )
 
 
@@ -178,7 +209,12 @@ def _server(endpoint: Endpoint) -> str:
     return f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
 
 
-def _chat_gate(endpoint: Endpoint, turns: Turns) -> Gate:
+def _drawn_at(endpoint: Endpoint) -> str | None:
+    """The URL of who draws; None where that is this process."""
+    return None if endpoint.provider in IN_PROCESS else endpoint.base_url or HOSTED
+
+
+def _chat_gate(endpoint: Endpoint, turns: Places) -> Gate:
     chat = endpoint.chat
     return Gate(
         f"the chat model {endpoint.name}",
@@ -187,6 +223,11 @@ def _chat_gate(endpoint: Endpoint, turns: Turns) -> Gate:
         retries=chat.retries,
         paid_retries=chat.retries,
     )
+
+
+def _own_role(model: ChatRole, gpu: SharedGpu | None) -> ChatRole:
+    counted = _counted(model)
+    return gpu.role(model, counted) if gpu else counted
 
 
 def _counted(model: ChatRole) -> ChatRole:

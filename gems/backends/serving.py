@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from email.utils import parsedate_to_datetime
 from itertools import count
 from time import time
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from gems.core.errors import ModelOutage
@@ -20,6 +21,14 @@ FIRST_WAIT: Final = 0.5
 """Seconds before the first repeat; each further one waits twice as long, give or take a quarter."""
 MOST_WAIT: Final = 60.0
 """Seconds that a server may ask to wait; if it wants more, the call fails now and says so."""
+
+
+class Places(Protocol):
+    """Where a call waits until it may be made."""
+
+    def here(self) -> AbstractAsyncContextManager[object]:
+        """A place for one attempt of the running event loop."""
+        ...
 
 
 class Turns:
@@ -43,8 +52,8 @@ class Gate:
         self,
         what: str,
         *,
-        turns: Turns,
-        seconds: float,
+        turns: Places,
+        seconds: float | None,
         retries: int,
         paid_retries: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -54,7 +63,7 @@ class Gate:
         Args:
             what: Who is called, for messages: "the chat model", "the image server".
             turns: The places at the server.
-            seconds: Time limit of one call, not counting the wait for its turn.
+            seconds: Time limit of one call, not counting the wait for its turn; None: whoever is called keeps one.
             retries: Repeats of a call on which the server did no work.
             paid_retries: Repeats of a call that it may have worked on, and charged.
             sleep: What waits between repeats.
@@ -106,7 +115,7 @@ class Gate:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise ModelOutage(f"{self.what} did not answer within {self._seconds:g} s", again="paid") from error
+            raise ModelOutage(f"{self.what} did not answer within {self._seconds or 0:g} s", again="paid") from error
 
 
 def _wait(error: ModelOutage, number: int) -> float:

@@ -89,6 +89,8 @@ class Drawing:
     seconds: float
     cost: float = 0.0
     """In US dollars."""
+    warnings: tuple[str, ...] = ()
+    """What was lost on the way, such as the end of a prompt that is too long."""
 
 
 class ImageGenerator(Protocol):

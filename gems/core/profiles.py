@@ -134,12 +134,18 @@ class DrawingOptions(BaseModel):
     retries: int = Field(
         default=2, ge=0, description="repeats where the server did nothing; one where it may have drawn"
     )
-    server: Literal["auto", "openai", "vllm-omni", "sglang"] = "auto"
+    server: Literal["auto", "openai", "vllm-omni", "sglang", "gems"] = "auto"
+    preset: Literal["recommended", "paper"] = Field(
+        default="recommended", description="the settings of the model's family: its makers', or those of the paper"
+    )
     edit: bool | None = Field(default=None, description="whether the model can edit; left out, by its name")
     steps: int | None = Field(default=None, ge=1)
     guidance_scale: float | None = Field(default=None, ge=0)
     true_cfg_scale: float | None = Field(default=None, ge=0)
     negative_prompt: str | None = None
+    strength: float = Field(
+        default=0.6, gt=0, le=1, description="of an edit by a model that redraws the picture: 1 keeps nothing of it"
+    )
     quality: str | None = None
     notes: str = Field(default="", description="what the planner and refiner should know about the model's prompts")
     nodes: dict[str, str] = Field(
@@ -147,6 +153,50 @@ class DrawingOptions(BaseModel):
         description="where a ComfyUI workflow takes prompt, seed, width, ...: title or id, then .input",
     )
     extra_body: DrawingBody = Field(default_factory=dict, description="fields of your server's own, sent as they are")
+
+
+class Lora(BaseModel):
+    """Weights laid over a model's own."""
+
+    model_config = _TABLE
+
+    path: str = Field(description="a safetensors file, from the folder of gems.toml")
+    scale: float = 1.0
+
+
+class LocalOptions(BaseModel):
+    """How weights run on this machine's own devices: `diffusers:` models. What decides a picture goes into its key."""
+
+    model_config = _TABLE
+
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$",
+        description="auto takes the accelerator with the most free memory, else the CPU",
+    )
+    placement: Literal["auto", "resident", "offload", "fp8", "nf4"] = Field(
+        default="auto", description="auto decides by free memory; all but resident move parts in and out of the device"
+    )
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        default="auto", description="auto: bf16 where the device has it"
+    )
+    revision: str | None = Field(default=None, description="of the hub's repository: a branch, tag or commit")
+    base: str = Field(
+        default="", description="model that has what a single file lacks: configs, tokenizers, other parts"
+    )
+    transformer: str = Field(default="", description="a GGUF or safetensors file in place of the base's transformer")
+    loras: tuple[Lora, ...] = ()
+    scheduler: str = Field(default="", description="class of diffusers in place of the model's own scheduler")
+    scheduler_options: dict[str, Any] = Field(default_factory=dict)
+    batch: int = Field(default=4, ge=1, description="most drawings in one go")
+    idle_seconds: float = Field(default=600.0, gt=0, description="unused for so long, weights leave the device")
+    compile: bool = Field(default=False, description="torch.compile: slow to begin, faster after, best with one size")
+
+    @field_validator("loras", mode="before")
+    @classmethod
+    def _lists_are_written(cls, value: object) -> object:
+        """TOML has lists only."""
+        return tuple(value) if isinstance(value, list) else value
 
 
 class CriticOptions(BaseModel):
@@ -181,6 +231,7 @@ class Endpoint(BaseModel):
     """The environment variable that should hold the key, for messages."""
     chat: ChatOptions = ChatOptions()
     drawing: DrawingOptions = DrawingOptions()
+    local: LocalOptions = LocalOptions()
     price: Price | None = None
     """None: nobody said what it costs."""
     folder: Path = Path()
@@ -213,6 +264,7 @@ class Profile(BaseModel):
     roles: dict[Role, RoleModel] = Field(default_factory=dict, description="models of single roles")
     chat: ChatOptions = ChatOptions()
     drawing: DrawingOptions = DrawingOptions()
+    local: LocalOptions = LocalOptions()
     critic: CriticOptions = CriticOptions()
     size: str = "1024x1024"
     mode: Mode = "gems"
@@ -244,6 +296,17 @@ class Profile(BaseModel):
         return value
 
 
+def _on_one_gpu(images: str, size: str = "1024x1024") -> Profile:
+    """Drawing with weights of one's own, and an Ollama beside them that sees pictures; they take turns on the GPU."""
+    return Profile(
+        mllm="openai:qwen3-vl:8b",
+        mllm_base_url="http://localhost:11434/v1",
+        images=f"diffusers:{images}",
+        size=size,
+        overlap=False,
+    )
+
+
 BUILT_IN: Final[Mapping[str, Profile]] = {
     "sketch": Profile(mllm="sketch", images="sketch"),
     "openai": Profile(
@@ -262,6 +325,12 @@ BUILT_IN: Final[Mapping[str, Profile]] = {
         mode="paper",
         critic=CriticOptions(mode="single"),
     ),
+    "z-image-turbo": _on_one_gpu("Tongyi-MAI/Z-Image-Turbo"),
+    "qwen-image": _on_one_gpu("Qwen/Qwen-Image-2512", size="1328x1328"),
+    "flux2-klein": _on_one_gpu("black-forest-labs/FLUX.2-klein-4B"),
+    "flux1-schnell": _on_one_gpu("black-forest-labs/FLUX.1-schnell"),
+    "sdxl": _on_one_gpu("stabilityai/stable-diffusion-xl-base-1.0"),
+    "sd-turbo": _on_one_gpu("stabilityai/sd-turbo", size="512x512"),
 }
 
 PRICES: Final[Mapping[str, Price]] = {

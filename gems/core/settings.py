@@ -23,6 +23,9 @@ from gems.core.state import ROLES, Role
 ENVIRONMENT: Final = "environment"
 """The configured profile with GEMS_MLLM and GEMS_IMAGES laid over it."""
 
+IN_PROCESS: Final = ("sketch", "diffusers")
+"""Providers whose models run in this process: no server, and no key."""
+
 Part = Literal["mllm", "images"]
 _PARTS: Final[tuple[Part, ...]] = ("mllm", "images")
 UNNAMED_KEY: Final = "api_key_env of the role"
@@ -133,13 +136,14 @@ class Settings(BaseModel):
             key_name=key_name,
             chat=profile.chat,
             drawing=profile.drawing,
+            local=profile.local,
             price=self.prices.get(name),
             folder=self.folder,
         )
 
     def _server(self, profile: Profile, part: Part, provider: str, own: RoleModel | None) -> _Server:
         """Where a model is, and whose key may go there: whoever names a server's key has named the server too."""
-        if provider == "sketch":
+        if provider in IN_PROCESS:
             return _Server(None, ())
         if own and own.base_url:
             return _Server(own.base_url, (own.api_key_env or UNNAMED_KEY,))

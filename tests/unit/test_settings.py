@@ -266,7 +266,7 @@ def test_a_bad_file_is_named_with_its_place(tmp_path: Path, toml: str, words: st
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ({"GEMS_PROFILE": "nope"}, "unknown profile 'nope'; there are: openai, paper, sketch"),
+        ({"GEMS_PROFILE": "nope"}, "unknown profile 'nope'; there are: flux1-schnell, flux2-klein, openai, paper, "),
         ({"GEMS_MLLM": "magic:8ball"}, "unknown mllm provider 'magic'"),
         ({"GEMS_IMAGES": "magic"}, "unknown images provider 'magic'"),
         ({"GEMS_MLLM": "openai:gpt-5-mini"}, "needs a key: set OPENAI_API_KEY"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from gems.backends.serving import Gate, Turns
+from gems.backends.serving import Gate, Places, Turns
 from gems.core.ports import Capabilities, Drawing, DrawRequest, ImageGenerator, PricedByRequest, Progress
 from gems.core.profiles import DrawingOptions
 from gems.core.spending import Spend
+
+MOST_WAITING: Final = 1000
+"""Drawings that a model in this process is asked for at the same time."""
 
 
 class GuardedImages:
@@ -73,12 +76,30 @@ class GuardedImages:
         )
 
 
-def image_gate(options: DrawingOptions) -> Gate:
-    """The gate of an image server. What may have been drawn, and charged, is repeated once at most."""
+def image_turns(options: DrawingOptions, *, in_process: bool = False) -> Turns:
+    """The places of an image model.
+
+    Args:
+        options: How it is called.
+        in_process: Whether it runs in this process with a queue of its own, in which the drawings of all runs are to
+            meet, so that they can be made together.
+    """
+    return Turns(MOST_WAITING if in_process else options.concurrency)
+
+
+def image_gate(options: DrawingOptions, places: Places | None = None, *, in_process: bool = False) -> Gate:
+    """The gate of an image model. What may have been drawn, and charged, is repeated once at most.
+
+    Args:
+        options: How it is called.
+        places: Its places; default: `image_turns`.
+        in_process: Whether it runs in this process with a queue of its own. It limits the time of a drawing itself
+            then: only it knows when, after waiting in its queue and for weights to be loaded, that begins.
+    """
     return Gate(
-        "the image server",
-        turns=Turns(options.concurrency),
-        seconds=options.seconds,
+        "the image model" if in_process else "the image server",
+        turns=places or image_turns(options, in_process=in_process),
+        seconds=None if in_process else options.seconds,
         retries=options.retries,
         paid_retries=min(1, options.retries),
     )

@@ -8,6 +8,7 @@ from gems.evals.loopback.faults import FREE, TRANSPORT, Plan, always, clean, exa
 from gems.evals.loopback.image_flavours import IMAGE_FLAVOURS, ImageFlavour
 from gems.evals.loopback.images import IMAGE_FAULTS, MARKER, ImageServer
 from gems.evals.loopback.log import Entry, Log
+from gems.evals.loopback.ollama import OllamaNative
 from gems.evals.loopback.process import LoopbackProcess
 from gems.evals.loopback.server import Loopback
 
@@ -30,6 +31,7 @@ __all__ = [
     "Log",
     "Loopback",
     "LoopbackProcess",
+    "OllamaNative",
     "Plan",
     "always",
     "brain_of",

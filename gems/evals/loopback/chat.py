@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Container
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from gems.evals.loopback.chat_flavours import (
 )
 from gems.evals.loopback.faults import FREE, TRANSPORT, Plan, broken, clean
 from gems.evals.loopback.log import Entry
+from gems.evals.loopback.ollama import OllamaNative
 from gems.evals.loopback.tokens import image_tokens, log_probabilities, message_texts, text_tokens
 from gems.evals.loopback.wire import Reply, Request, as_json
 
@@ -52,6 +54,7 @@ class ChatServer:
         slow: float = 1.0,
         key: str = "",
         thinks: bool = False,
+        native: OllamaNative | None = None,
     ) -> None:
         """Set it up.
 
@@ -65,6 +68,7 @@ class ChatServer:
             slow: Further seconds of a `slow` reply.
             key: The key that it wants; empty for none.
             thinks: Whether the model thinks aloud, where the server shows thoughts.
+            native: Ollama's own paths, which that flavour has in any case.
         """
         self.flavour = flavour
         self.model = model
@@ -75,12 +79,15 @@ class ChatServer:
         self._slow = slow
         self._key = key
         self._thinks = thinks
+        self._native = native or (OllamaNative() if flavour == "ollama" else None)
         self._numbers = itertools.count()
         # Brains are plain functions with a memory; one thread at a time asks them.
         self._thinking = threading.Lock()
 
     def answer(self, request: Request, entry: Entry) -> Reply | None:
         """The reply, or None where the path is not one of this server's."""
+        if self._native and (reply := self._native.answer(request, entry, self.model)):
+            return reply
         if request.method == "GET":
             return self._told(request.path)
         if request.path != "/v1/chat/completions":
@@ -95,12 +102,16 @@ class ChatServer:
         entry.fault = fault = self._plan(next(self._numbers)) if task.task in self._dirty_tasks else ""
         if fault in FREE:
             return broken(fault, request.key, Reply(), self._error)
+        with self._native.using(self.model) if self._native else nullcontext():
+            return self._infer(body, task, entry, request.key)
+
+    def _infer(self, body: dict[str, Any], task: TaskInput, entry: Entry, key: str) -> Reply:
         with self._thinking:
             # What carries no task of ours is somebody trying whether the server answers.
             entry.said = self._brain(task) if task.task else {"ok": True}
-        reply = self._complete(body, entry)
+        reply, fault = self._complete(body, entry), entry.fault
         if fault in TRANSPORT and fault != "slow":
-            reply = broken(fault, request.key, reply, self._error)
+            reply = broken(fault, key, reply, self._error)
         # All the work of this server is within its fixed time.
         time.sleep(max(0.0, entry.start + self._seconds + self._slow * (fault == "slow") - time.monotonic()))
         return reply
@@ -141,13 +152,6 @@ class ChatServer:
             return as_json(models(self.flavour, self.model))
         if path == "/health" and self.flavour in ("vllm", "sglang"):
             return Reply(200, b"", "text/plain")
-        if self.flavour == "ollama" and path == "/api/version":
-            return as_json({"version": "0.13.0"})
-        if self.flavour == "ollama" and path == "/api/tags":
-            details = {"format": "gguf", "family": "qwen3vl", "parameter_size": "8.8B", "quantization_level": "Q4_K_M"}
-            return as_json(
-                {"models": [{"name": self.model, "model": self.model, "size": 6_100_000_000, "details": details}]}
-            )
         return None
 
     def _error(self, status: int, message: str) -> Reply:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["chat", "images", "other"]
+Kind = Literal["chat", "images", "unload", "other"]
 
 
 @dataclass(slots=True)

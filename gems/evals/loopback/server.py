@@ -93,10 +93,13 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(self.command, self.path, headers, self.rfile.read(length))
-            self._send(loopback.answer(request))
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client has hung up
+                self.close_connection = True
+                return
+            self._send(loopback.answer(Request(self.command, self.path, headers, body)))
 
-        do_GET = do_POST = _serve  # noqa: N815
+        do_GET = do_HEAD = do_POST = _serve  # noqa: N815
 
         def _send(self, reply: Reply) -> None:
             if reply.hang_up == 0:
@@ -108,7 +111,8 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(reply.body if reply.hang_up is None else reply.body[: reply.hang_up])
+            if self.command != "HEAD":
+                self.wfile.write(reply.body if reply.hang_up is None else reply.body[: reply.hang_up])
             if reply.hang_up is not None:
                 self.close_connection = True
 

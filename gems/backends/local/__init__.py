@@ -1,0 +1,1 @@
+"""Image models on this machine's own devices, by diffusers. Importing a module of this package loads no torch."""

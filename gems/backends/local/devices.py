@@ -1,0 +1,90 @@
+"""The devices of this machine, and what memory they have free. These functions load torch, and may block."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Final
+
+import psutil
+
+from gems.backends.local.placement import Memory
+from gems.core.errors import GemsConfigError
+
+ReadMemory = Callable[[str], Memory]
+"""From a device's name to its memory."""
+
+CPU_SHARE: Final = 0.9
+"""Of the machine's free memory that weights may take: the loop and the system go on beside them."""
+_QUANTIZES: Final = ("cuda", "xpu")
+
+
+def find_device(asked: str) -> str:
+    """The device of that name; for `auto`, the accelerator with the most free memory, else the CPU.
+
+    Raises:
+        GemsConfigError: there is no such device.
+    """
+    present = accelerators()
+    if asked == "auto":
+        return max(present, key=lambda device: read_memory(device).free, default="cpu")
+    if asked == "cpu" or asked in present:
+        return asked
+    first = next((device for device in present if device.partition(":")[0] == asked), None)
+    if first is None:
+        there = ", ".join([*present, "cpu"])
+        raise GemsConfigError(f"local.device {asked!r} is not on this machine; there are: {there}")
+    return first
+
+
+def accelerators() -> list[str]:
+    """The names of all accelerators that torch can use."""
+    import torch
+
+    if torch.cuda.is_available():
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if torch.xpu.is_available():
+        return [f"xpu:{number}" for number in range(torch.xpu.device_count())]
+    return ["mps"] if torch.backends.mps.is_available() else []
+
+
+def read_memory(device: str) -> Memory:
+    """What a device has free now."""
+    import torch
+
+    host = psutil.virtual_memory()
+    kind = device.partition(":")[0]
+    if kind in ("cuda", "xpu"):
+        part: Any = torch.cuda if kind == "cuda" else torch.xpu
+        free, total = part.mem_get_info(device)
+        # What torch keeps for itself of memory that was given back is free for us.
+        free += part.memory_reserved(device) - part.memory_allocated(device)
+        offloads = importlib.util.find_spec("accelerate") is not None
+        quantizes = offloads and kind in _QUANTIZES and importlib.util.find_spec("bitsandbytes") is not None
+        return Memory(device, free, total, int(host.available * CPU_SHARE), offloads, quantizes)
+    free, total = int(host.available * CPU_SHARE), host.total
+    if kind == "mps":
+        total = torch.mps.recommended_max_memory()
+        free = min(free, total - torch.mps.driver_allocated_memory())
+    return Memory(device, free, total, free, can_offload=False)
+
+
+def empty_cache(device: str) -> None:
+    """Give back what nobody holds any more."""
+    import torch
+
+    gc.collect()
+    kind = device.partition(":")[0]
+    if kind in ("cuda", "xpu", "mps"):
+        getattr(torch, kind).empty_cache()
+
+
+def describe_device(device: str) -> str:
+    """For people: its name and memory."""
+    import torch
+
+    kind = device.partition(":")[0]
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else kind.upper()
+    memory = read_memory(device)
+    return f"{device} ({name}), {memory.free / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"

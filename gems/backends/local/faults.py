@@ -1,0 +1,66 @@
+"""What goes wrong when weights are loaded, in one clear message each. The files themselves were looked at before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gems.backends.cleaning import clean
+from gems.backends.local.orders import LocalModel
+from gems.core.errors import GemsConfigError
+
+_MISFIT: Final = re.compile(
+    r"size mismatch|shape mismatch|expected shape|missing key|unexpected key|mismatched|no keys? (?:were )?found|"
+    r"newly initialized|cannot be loaded because the following keys are missing",
+    re.IGNORECASE,
+)
+_NO_MEMORY: Final = re.compile(r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", re.IGNORECASE)
+_PACKAGE: Final = re.compile(
+    r"pip install [`'\"]?([\w-]+)|No module named '(\w+)'|requires (?:the )?`?([\w-]+)`? ?(?:library|package)"
+)
+
+
+@contextmanager
+def explain_load(model: LocalModel) -> Iterator[None]:
+    """Turn what libraries raise into a sentence. Running out of the device's memory passes as it is: that can be mended.
+
+    Raises:
+        GemsConfigError: says what is wrong, and what to do.
+    """
+    try:
+        yield
+    except GemsConfigError:
+        raise
+    except MemoryError as error:
+        raise GemsConfigError(
+            f"{model.source} does not fit into this machine's memory: close what else runs, or choose a smaller model"
+        ) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise GemsConfigError(_explained(model, error)) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device ran out of its memory. Not all of torch's parts have the error of their own for it."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
+    )
+
+
+def _explained(model: LocalModel, error: Exception) -> str:
+    said = clean(str(error)) or type(error).__name__
+    if isinstance(error, ImportError) and (found := _PACKAGE.search(str(error))):
+        package = next(filter(None, found.groups()))
+        return f"{model.source} needs the package {package}: pip install {package}, or pip install 'gems-agent[local]'"
+    if _MISFIT.search(str(error)):
+        what = "its LoRAs" if model.options.loras else "its parts"
+        return (
+            f"{model.source}: the weights do not fit the configuration of {what}; is a file another model's? ({said})"
+        )
+    remedy = "fetch it again with `gems pull`" if "/" in model.source else "check the files"
+    return f"{model.source} cannot be loaded: {type(error).__name__}: {said}; {remedy}"

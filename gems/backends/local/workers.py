@@ -1,0 +1,335 @@
+"""The studio of this machine: one thread for each device, which alone touches the pipelines there.
+
+A pipeline is not safe in two threads at once: some then fail, and some draw wrong pictures in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from gems.backends.cleaning import clean
+from gems.backends.local.devices import ReadMemory, empty_cache, read_memory
+from gems.backends.local.faults import is_out_of_memory
+from gems.backends.local.loading import Loaded, load
+from gems.backends.local.orders import LocalModel, Order, Painted
+from gems.backends.local.painting import Stopped, paint
+from gems.backends.local.placement import MEGAPIXEL, Memory, Placement, TooLarge
+from gems.backends.local.queue import WINDOW, Errand, Job, OrderQueue
+from gems.backends.local.quiet import WORKERS
+from gems.backends.local.rooms import choose_placement, refusal
+from gems.backends.local.studio import Figures
+from gems.backends.local.weights import Weights, find_weights
+from gems.core.errors import GemsError, ModelOutage
+
+JOIN_SECONDS: Final = 10.0
+"""How long a worker is waited for at the end: it may be in the middle of a step."""
+
+Load = Callable[[LocalModel, Weights, str, Placement], Loaded]
+
+
+class LocalStudio:
+    """Draws on devices of this machine, in threads that are started with the first order."""
+
+    def __init__(
+        self,
+        devices: Sequence[str],
+        *,
+        memory: ReadMemory = read_memory,
+        load_with: Load = load,
+        window: float = WINDOW,
+    ) -> None:
+        """Take the devices, by torch's names.
+
+        Args:
+            devices: At least one.
+            memory: Tells what a device has free.
+            load_with: Makes pipelines.
+            window: Seconds that an order waits for others to share its go.
+        """
+        self._queue = OrderQueue(window)
+        self._workers = [_Worker(device, self._queue, memory, load_with) for device in devices]
+        self._starting = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._never_begun = 0
+
+    @property
+    def devices(self) -> list[str]:
+        """Their names."""
+        return [worker.device for worker in self._workers]
+
+    async def draw(self, order: Order) -> Painted:
+        """Draw, once it is this order's turn. Cancelling the task stops the drawing within a step.
+
+        Raises:
+            GemsConfigError: the weights cannot be loaded, or the model cannot draw this.
+            ModelOutage: the drawing failed.
+            DrawingRefused: the model's own checker shows no picture.
+        """
+        job = Job(order)
+        self._start()
+        self._queue.put(job)
+        try:
+            return await asyncio.wrap_future(job.result)
+        except asyncio.CancelledError:
+            job.stopped.set()
+            if job.result.cancelled():  # before a worker took it up
+                with self._starting:
+                    self._never_begun += 1
+            raise
+
+    async def ready(self, model: LocalModel) -> None:
+        """Load a model on every device now.
+
+        Raises:
+            GemsConfigError: the weights cannot be loaded.
+        """
+        await self._all_do(lambda worker: worker.find(model, MEGAPIXEL))
+
+    def expect(self, model: LocalModel) -> None:
+        """Begin to load a model; whatever is wrong with it will be said when something is drawn."""
+        self._start()
+        self._queue.send(self._workers[0], Errand(lambda worker: worker.find(model, MEGAPIXEL)))
+
+    async def rest(self) -> None:
+        """Leave the devices' memory to others until the next drawing."""
+        if self._threads:
+            with suppress(ModelOutage):  # a studio that closes lets all go
+                await self._all_do(_Worker.rest)
+
+    def figures(self) -> Figures:
+        """What was done so far, and what waits."""
+        done = [worker.figures for worker in self._workers]
+        sums = Figures(*(sum(column) for column in zip(*done, strict=True)))
+        return sums._replace(waiting=self._queue.waiting, cancelled=sums.cancelled + self._never_begun)
+
+    def placements(self) -> dict[str, dict[str, str]]:
+        """By device, which model lies there how."""
+        return {worker.device: worker.placements for worker in self._workers}
+
+    def close(self) -> None:
+        """Stop the workers within a step; what waits is cancelled."""
+        for job in self._queue.close():
+            job.result.cancel()
+        for worker in self._workers:
+            worker.stop()
+        for thread in self._threads:
+            thread.join(JOIN_SECONDS)
+        atexit.unregister(self.close)
+
+    async def _all_do(self, what: Callable[[_Worker], object]) -> None:
+        self._start()
+        errands = [Errand(what) for _ in self._workers]  # type: ignore[arg-type]  # what it answers is dropped
+        for worker, errand in zip(self._workers, errands, strict=True):
+            self._queue.send(worker, errand)
+        await asyncio.gather(*(asyncio.wrap_future(errand.result) for errand in errands))
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._threads:
+                return
+            # Daemons, so that a process can end; at its end they are stopped first, since a device dislikes sudden deaths.
+            for worker in self._workers:
+                thread = threading.Thread(target=worker.run, name=f"{WORKERS}{worker.device}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            atexit.register(self.close)
+
+
+class _Worker:
+    """The thread of one device."""
+
+    def __init__(self, device: str, queue: OrderQueue, memory: ReadMemory, load_with: Load) -> None:
+        self.device = device
+        self.figures = Figures()
+        self._queue = queue
+        self._memory = memory
+        self._load = load_with
+        self._pipes: OrderedDict[LocalModel, Loaded] = OrderedDict()
+        """The least recently used first."""
+        self._stopping = threading.Event()
+
+    @property
+    def placements(self) -> dict[str, str]:
+        """How each model lies."""
+        return {loaded.model.source: loaded.placement.label for loaded in list(self._pipes.values())}
+
+    def run(self) -> None:
+        """Work until the queue is closed."""
+        while (work := self._queue.take(self, self._idle_left())) != []:
+            if work is None:
+                self._release_idle()
+            elif isinstance(work, Errand):
+                work.run(self)
+            else:
+                self._draw(work)
+        for model in list(self._pipes):
+            self._release(model)
+
+    def stop(self) -> None:
+        """End what is under way within a step; for any thread."""
+        self._stopping.set()
+
+    def rest(self) -> None:
+        """Leave the device's memory; weights that the machine's has no room for are loaded again later."""
+        for model, loaded in list(self._pipes.items()):
+            if loaded.device_bytes > self._memory(self.device).host_free:
+                self._release(model)
+            else:
+                loaded.rest()
+        empty_cache(self.device)
+
+    def find(self, model: LocalModel, pixels: int) -> Loaded:
+        """The pipeline, on the device.
+
+        Raises:
+            GemsConfigError: the weights cannot be loaded.
+        """
+        loaded = self._pipes.get(model)
+        if loaded is not None:
+            try:
+                loaded.wake()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                loaded = None
+                self._release(model)  # somebody else has taken the memory: it is laid out anew
+        if loaded is None:
+            loaded = self._pipes[model] = self._loaded(model, pixels)
+        self._pipes.move_to_end(model)
+        loaded.used = time.monotonic()
+        return loaded
+
+    def _draw(self, jobs: list[Job]) -> None:
+        first = jobs[0].order
+        try:
+            loaded = self.find(first.model, first.width * first.height)
+        except Exception as error:
+            self._fail(jobs, error)
+            return
+        most = loaded.most_together(first)
+        if len(jobs) > most:
+            self._queue.put_back(jobs[most:])
+        begun = [job for job in jobs[:most] if job.begin()]
+        if begun:
+            self._paint(loaded, begun)
+        loaded.used = time.monotonic()
+
+    def _paint(self, loaded: Loaded, jobs: list[Job]) -> None:
+        self._count(drawing=len(jobs))
+        started = time.monotonic()
+        failure, painted = None, []
+        try:
+            painted = self._go(loaded, jobs)
+        except Exception as error:
+            failure = error
+        # Before anybody is told: who is told may ask for the figures.
+        self._count(drawing=-len(jobs), drawn=len(painted), batches=1, busy_seconds=time.monotonic() - started)
+        if failure:
+            self._fail(jobs, failure)
+        for job, picture in zip(jobs, painted, strict=False):
+            job.result.set_result(picture)
+
+    def _go(self, loaded: Loaded, jobs: list[Job]) -> list[Painted]:
+        """Draw; after running out of memory once more, with less of it."""
+        try:
+            return self._one_go(loaded, jobs)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Here, where nothing holds on to the failed go's tensors any more.
+        loaded.forget()
+        empty_cache(self.device)
+        if len(jobs) > 1:
+            loaded.lower_together(len(jobs))
+            return [picture for job in jobs for picture in self._one_go(loaded, [job])]
+        if not loaded.relieve():
+            raise self._no_memory(loaded.model, jobs[0].order)
+        return self._one_go(loaded, jobs)
+
+    def _one_go(self, loaded: Loaded, jobs: list[Job]) -> list[Painted]:
+        def stop() -> bool:
+            return self._stopping.is_set() or all(job.stopped.is_set() for job in jobs)
+
+        return paint(loaded, [job.order for job in jobs], stop)
+
+    def _fail(self, jobs: list[Job], error: Exception) -> None:
+        order = jobs[0].order
+        if isinstance(error, Stopped):
+            self._count(cancelled=len(jobs))
+            # Whoever still waits does so for a studio that closes.
+            error = ModelOutage("the drawing was stopped: this process is ending")
+        else:
+            self._count(failed=len(jobs))
+        if is_out_of_memory(error):
+            error = self._no_memory(order.model, order)
+        elif not isinstance(error, GemsError):
+            told = ModelOutage(
+                f"{order.model.source} failed while drawing: {type(error).__name__}: {clean(str(error))}"
+            )
+            told.__cause__ = error
+            error = told
+        for job in jobs:
+            job.fail(error)
+
+    def _no_memory(self, model: LocalModel, order: Order) -> ModelOutage:
+        return ModelOutage(
+            f"{model.source} ran out of memory on {self.device} at {order.width}x{order.height}, also after giving back "
+            "what it could: take a smaller size, fewer candidates, a smaller model, or local.placement = 'fp8'"
+        )
+
+    def _loaded(self, model: LocalModel, pixels: int) -> Loaded:
+        weights = find_weights(model)
+        placement = self._placement(model, weights, pixels)
+        try:
+            return self._load(model, weights, self.device, placement)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        empty_cache(self.device)
+        # The same again with less than the first layout wanted, which makes it the next one.
+        less = partial(_less, self._memory, placement)
+        return self._load(model, weights, self.device, self._placement(model, weights, pixels, less))
+
+    def _placement(
+        self, model: LocalModel, weights: Weights, pixels: int, memory: ReadMemory | None = None
+    ) -> Placement:
+        """How the weights are laid out. Others on the device make room before this one takes a slower layout."""
+        while True:
+            read = (memory or self._memory)(self.device)
+            try:
+                placement = choose_placement(model, weights, read, pixels)
+                if placement.how == "resident" or not self._pipes:
+                    return placement
+            except TooLarge as error:
+                if not self._pipes:
+                    raise refusal(model, weights, read, error) from error
+            self._release(next(iter(self._pipes)))
+
+    def _release(self, model: LocalModel) -> None:
+        del self._pipes[model]
+        empty_cache(self.device)
+
+    def _release_idle(self) -> None:
+        for model, loaded in list(self._pipes.items()):
+            if loaded.idle_left() <= 0:
+                self._release(model)
+
+    def _idle_left(self) -> float | None:
+        return min((max(0.0, loaded.idle_left()) for loaded in self._pipes.values()), default=None)
+
+    def _count(self, **more: float) -> None:
+        # Only this worker's thread writes; readers get one tuple or the next.
+        self.figures = self.figures._replace(**{name: getattr(self.figures, name) + by for name, by in more.items()})
+
+
+def _less(memory: ReadMemory, placement: Placement, device: str) -> Memory:
+    now = memory(device)
+    return now._replace(free=now.free - placement.spare - 1)
