@@ -5,6 +5,7 @@ from gems.evals.loopback.chat import ChatServer
 from gems.evals.loopback.chat_faults import CHAT_FAULTS, HARMLESS, SPOIL
 from gems.evals.loopback.chat_flavours import CHAT_FLAVOURS, ChatFlavour
 from gems.evals.loopback.faults import FREE, TRANSPORT, Plan, always, clean, exactly, seeded
+from gems.evals.loopback.hub import HUB_FAULTS, HubModel, HubServer
 from gems.evals.loopback.image_flavours import IMAGE_FLAVOURS, ImageFlavour
 from gems.evals.loopback.images import IMAGE_FAULTS, MARKER, ImageServer
 from gems.evals.loopback.log import Entry, Log
@@ -17,6 +18,7 @@ __all__ = [
     "CHAT_FLAVOURS",
     "FREE",
     "HARMLESS",
+    "HUB_FAULTS",
     "IMAGE_FAULTS",
     "IMAGE_FLAVOURS",
     "MARKER",
@@ -26,6 +28,8 @@ __all__ = [
     "ChatFlavour",
     "ChatServer",
     "Entry",
+    "HubModel",
+    "HubServer",
     "ImageFlavour",
     "ImageServer",
     "Log",
