@@ -289,6 +289,36 @@ def init(yes: bool, force: bool, debug: bool) -> None:  # noqa: ARG001 - the gro
 
 
 @main.command()
+@click.argument("repository", metavar="OWNER/NAME")
+@click.argument("file", required=False)
+@click.option("--revision", default="main", show_default=True, metavar="R", help="A branch, tag or commit.")
+@click.option("--configs-only", is_flag=True, help="Leave all weights out: for a whole model in a file of your own.")
+@click.option(
+    "--without-transformer", is_flag=True, help="Leave its weights out: for a GGUF file that stands in for it."
+)
+@click.option("--yes", is_flag=True, help="Download without asking.")
+@_debug
+def pull(
+    repository: str,
+    file: str | None,
+    revision: str,
+    configs_only: bool,
+    without_transformer: bool,
+    yes: bool,
+    debug: bool,  # noqa: ARG001 - the group reads --debug
+) -> int:
+    """Download a model from the Hugging Face hub, or one FILE of it: a GGUF transformer, a LoRA.
+
+    It shows what it would take, how large that is and under which licence, and asks. What was interrupted goes on where it
+    stopped. No other command downloads anything. HF_TOKEN opens models that are gated.
+    """
+    from gems.app.pull_command import Wanted
+    from gems.app.pull_command import pull as pull_model
+
+    return pull_model(Wanted(repository, file, revision, configs_only, without_transformer), yes=yes)
+
+
+@main.command()
 @click.option("--profile", metavar="NAME", help="The profile to check.  [default: GEMS_PROFILE, else sketch]")
 @click.option("--critic", is_flag=True, help="Examine the critic instead, on icons whose truth is known.")
 @click.option("--pictures", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Of the critic's exam.")
@@ -322,3 +352,43 @@ def doctor(
     from gems.app.doctor import examine
 
     return examine(profile)
+
+
+@main.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--profile", metavar="NAME", help="Serve the image model of this profile, with its settings.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    metavar="N",
+    help="0 takes one that is free.",
+)
+@click.option(
+    "--devices", metavar="LIST", help="Such as cuda:0,cuda:1, or all.  [default: the one with the most free memory]"
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(1, 10_000),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Most drawings taken in.",
+)
+@click.option("--open", "anyone", is_flag=True, help="Let other machines draw without a token.")
+@_debug
+def serve(
+    debug: bool,  # noqa: ARG001 - the group reads --debug
+    **options: Any,
+) -> int:
+    """Serve image models of this machine's own by OpenAI's Images API, and by the protocol of the paper's servers.
+
+    MODEL is an id of the hub (OWNER/NAME), a folder or a file, already on this machine. Several share the devices; the first
+    is meant where a request names none. Other machines need a token: set GEMS_SERVE_TOKENS.
+    """
+    from gems.app.serve_command import ServeOptions
+    from gems.app.serve_command import serve as run_serve
+
+    return run_serve(ServeOptions(**options))

@@ -27,7 +27,7 @@ def test_help_names_the_commands_in_the_order_they_are_needed() -> None:
     result = call("--help")
     assert result.exit_code == 0
     commands = re.findall(r"^  (\w+)  ", result.output.partition("Commands:")[2], re.MULTILINE)
-    assert commands == ["run", "resume", "runs", "show", "report", "skills", "init", "doctor"]
+    assert commands == ["run", "resume", "runs", "show", "report", "skills", "init", "pull", "doctor", "serve"]
 
 
 def test_run_has_the_options_of_a_run() -> None:

@@ -26,10 +26,11 @@ class Answer(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture's checked bytes, and its price in the currency of the price table."""
+    """A picture's checked bytes, its price in the currency of the price table, and what was lost on the way."""
 
     content: bytes
     cost: float
+    warnings: tuple[str, ...] = ()
 
 
 async def read_picture(endpoint: Endpoint, answer: Answer, fetch: Fetch) -> Picture:
@@ -61,7 +62,9 @@ async def read_picture(endpoint: Endpoint, answer: Answer, fetch: Fetch) -> Pict
     else:
         raise _told(endpoint, answer.body)
     await asyncio.to_thread(check_picture, picture, endpoint.name)
-    return Picture(picture, _cost(endpoint.price, content.get("usage")))
+    lost = entry.get("warnings")
+    warnings = tuple(clean(str(it), endpoint.api_key) for it in lost) if isinstance(lost, list) else ()
+    return Picture(picture, _cost(endpoint.price, content.get("usage")), warnings)
 
 
 def _decoded(endpoint: Endpoint, encoded: Any) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from gems.backends.images.faults import Reply
-from gems.backends.images.presets import Family
+from gems.backends.images.presets import Family, as_in_paper
 from gems.core.profiles import DrawingOptions
 
 _SAMPLING: Final = frozenset({"seed", "num_inference_steps", "guidance_scale", "true_cfg_scale", "negative_prompt"})
@@ -26,7 +26,7 @@ class Dialect:
     understands: frozenset[str]
     seeds: bool = False
     """Whether a seed is known to decide the picture."""
-    fixed: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str | bool] = field(default_factory=dict)
     """Sent with every request."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Steps of families whose schedule this server counts otherwise than the family's table."""
@@ -46,10 +46,17 @@ VLLM_OMNI: Final = Dialect(
 SGLANG: Final = Dialect(
     "sglang", _SAMPLING | {"quality"}, seeds=True, fixed={"response_format": "b64_json", "output_format": "png"}
 )
+# `gems serve`: it tells of each step while it draws.
+GEMS: Final = Dialect(
+    "gems", _SAMPLING | {"strength"}, seeds=True, fixed={"response_format": "b64_json", "stream": True}
+)
 # It may ignore or refuse a seed, which is sent all the same.
 GENERIC: Final = Dialect("generic", _SAMPLING | {"quality"}, fixed={"response_format": "b64_json"})
 
-BY_SETTING: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in (OPENAI, VLLM_OMNI, SGLANG)}
+BY_SETTING: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in (OPENAI, VLLM_OMNI, SGLANG, GEMS)}
+
+NO_EDITS: Final = "edits_not_supported"
+"""What `gems serve` answers where a model cannot start from pictures."""
 
 _COMPLAINT: Final = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|extra|invalid|not (?:permitted|allowed|supported|accepted)",
@@ -75,18 +82,20 @@ def recognise(models: Any) -> Dialect:
             return VLLM_OMNI
         if owner.startswith("sglang"):
             return SGLANG
+        if owner == GEMS.name:
+            return GEMS
     return GENERIC
 
 
 def picture_settings(options: DrawingOptions, family: Family | None) -> dict[str, Any]:
     """What decides a picture beside the request, under the names of the Images API's extensions."""
-    return _asked(options) | {name: value for name, value in _preset(family).items() if name not in _asked(options)}
+    return _preset(options, family) | _asked(options)
 
 
 def fields_for(dialect: Dialect, options: DrawingOptions, family: Family | None, seed: int) -> Fields:
     """The fields to send beside model, prompt, n and size."""
     asked = {name: value for name, value in _asked(options).items() if name in dialect.understands}
-    preset = _preset(family)
+    preset = _preset(options, family)
     if family is not None and family.name in dialect.steps:
         preset["num_inference_steps"] = dialect.steps[family.name]
     presumed = {name: value for name, value in (preset | {"seed": seed}).items() if name in dialect.understands}
@@ -107,13 +116,17 @@ def _asked(options: DrawingOptions) -> dict[str, Any]:
         "true_cfg_scale": options.true_cfg_scale,
         "negative_prompt": options.negative_prompt,
         "quality": options.quality,
+        # It has a default, which is not to overrule the server's own.
+        "strength": options.strength if "strength" in options.model_fields_set else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _preset(family: Family | None) -> dict[str, Any]:
+def _preset(options: DrawingOptions, family: Family | None) -> dict[str, Any]:
     if family is None:
         return {}
+    if options.preset == "paper":
+        family = as_in_paper(family)
     values = {
         "num_inference_steps": family.steps,
         "guidance_scale": family.guidance_scale,

@@ -1,4 +1,4 @@
-"""Image models behind OpenAI's Images API: OpenAI's own, vLLM-Omni, SGLang, and what else speaks it."""
+"""Image models behind OpenAI's Images API: OpenAI's own, vLLM-Omni, SGLang, `gems serve`, and what else speaks it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from gems.backends.images.costs import worst_cost
 from gems.backends.images.dialects import (
     BY_SETTING,
     GENERIC,
+    NO_EDITS,
     OPENAI,
     Dialect,
     complains_of,
@@ -25,6 +26,7 @@ from gems.backends.images.dialects import (
     picture_settings,
     recognise,
 )
+from gems.backends.images.events import EVENTS, read_events
 from gems.backends.images.faults import Reply, place, read_reply, sort_break, sort_reply
 from gems.backends.images.picture import MOST_BYTES
 from gems.backends.images.presets import Dimensions, family_of, length_warning
@@ -137,22 +139,21 @@ class OpenAIImages:
             DrawingRefused: the prompt was blocked or is too long, or the server cannot edit.
             GemsConfigError: the key, the model or a field was refused, or the server cannot follow references.
         """
-        del progress
         if self._edits_missing and self._inputs(request):
             raise self._no_edits(request)
         started = time.monotonic()
         dialect = self._dialect or await self._ask_dialect()
         fields = fields_for(dialect, self._endpoint.drawing, self._family, request.seed)
         plain = self._plain  # a drawing beside this one may learn it meanwhile
-        answer = await self._post(request, fields.asked if plain else fields.presumed | fields.asked)
+        answer = await self._post(request, fields.asked if plain else fields.presumed | fields.asked, progress)
         if isinstance(answer, Reply) and dialect is GENERIC and not plain and complains_of(answer, fields):
             # Nothing was drawn for the first request, so this is still one drawing.
             self._plain = True
-            answer = await self._post(request, fields.asked)
+            answer = await self._post(request, fields.asked, progress)
         if isinstance(answer, Reply):
             raise self._explained(answer, request)
         picture = await read_picture(self._endpoint, answer, self._fetch)
-        return Drawing(picture.content, time.monotonic() - started, picture.cost)
+        return Drawing(picture.content, time.monotonic() - started, picture.cost, picture.warnings)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -184,11 +185,11 @@ class OpenAIImages:
             self._dialect = GENERIC
         return self._dialect
 
-    async def _post(self, request: DrawRequest, fields: Mapping[str, Any]) -> Answer | Reply:
+    async def _post(self, request: DrawRequest, fields: Mapping[str, Any], progress: Progress | None) -> Answer | Reply:
         """Make the one request."""
         import openai
 
-        client = self._client()
+        images = self._client().images.with_streaming_response
         common: dict[str, Any] = {
             "model": self._endpoint.model,
             "prompt": request.prompt,
@@ -198,18 +199,20 @@ class OpenAIImages:
         try:
             if inputs := self._inputs(request):
                 files = [(f"image-{number}.png", content, "image/png") for number, content in enumerate(inputs, 1)]
-                raw = await client.images.with_raw_response.edit(
-                    **common, image=files[0] if len(files) == 1 else files, extra_body=_as_form(fields)
-                )
+                asked = images.edit(**common, image=files[0] if len(files) == 1 else files, extra_body=_as_form(fields))
             else:
-                raw = await client.images.with_raw_response.generate(**common, extra_body=dict(fields))
+                asked = images.generate(**common, extra_body=dict(fields))
+            async with asked as reply:
+                kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind == EVENTS:
+                    return await read_events(reply.iter_lines(), progress)
+                return Answer(kind, await reply.read())
         except openai.APIStatusError as error:
             return _reply(error)
         except openai.APIConnectionError as error:
             raise sort_break(self._endpoint, error.__cause__ or error) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise sort_break(self._endpoint, error) from None
-        return Answer(raw.headers.get("content-type", "").partition(";")[0].strip().lower(), raw.content)
 
     async def _fetch(self, url: str) -> bytes:
         """The picture at an address of the same server. No other is asked: an answer must not choose whom we call."""
@@ -248,7 +251,8 @@ class OpenAIImages:
 
     def _explained(self, reply: Reply, request: DrawRequest) -> GemsError:
         of_model = "model" in f"{reply.code} {reply.words}".lower()
-        if self._inputs(request) and (reply.status in (405, 501) or (reply.status == 404 and not of_model)):
+        lacks_route = reply.status in (405, 501) or (reply.status == 404 and not of_model)
+        if self._inputs(request) and (lacks_route or NO_EDITS in reply.code):
             self._edits_missing = True
             return self._no_edits(request)
         return sort_reply(self._endpoint, reply)
