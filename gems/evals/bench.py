@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import click
 
 from gems.app.terminal import make_console
+from gems.evals.bench_local import measure_local
 from gems.evals.bench_loop import measure_checkpoints, measure_rounds, measure_view
 from gems.evals.bench_startup import measure_startup
 from gems.evals.bench_wire import measure_wire
@@ -31,6 +32,7 @@ SECTIONS: Final = (
     Section("checkpoints", "checkpoints, 5 rounds, one candidate", lambda: asyncio.run(measure_checkpoints())),
     Section("view", "what the refiner reads", lambda: asyncio.run(measure_view())),
     Section("wire", "5 rounds on servers over HTTP: chat 0.3 s, image 0.6 s, one drawing at a time", measure_wire),
+    Section("local", "weights in this process, beside a bare diffusers loop", measure_local),
     Section("startup", "start-up, in fresh processes", measure_startup),
 )
 

@@ -41,7 +41,7 @@ class ScriptedDevice(ScriptedStudio):
 
 def images(source: Path | str, studio: ScriptedDevice | None = None, **more: Any) -> LocalImages:
     shares = more.pop("shares_device", False)
-    endpoint = Endpoint(name=f"diffusers:{source}", provider="diffusers", model=str(source), **more)
+    endpoint = Endpoint(provider="diffusers", model=str(source), **more)
     return LocalImages(endpoint, shares_device=shares, studio=studio or ScriptedDevice())  # type: ignore[arg-type]
 
 
@@ -188,9 +188,7 @@ async def test_rest_is_passed_on(tiny: Tiny) -> None:
 
 
 def test_a_device_that_is_not_there_is_told(tiny: Tiny) -> None:
-    endpoint = Endpoint(
-        name="diffusers:x", provider="diffusers", model=str(tiny("sd-turbo")), local=LocalOptions(device="cuda:7")
-    )
+    endpoint = Endpoint(provider="diffusers", model=str(tiny("sd-turbo")), local=LocalOptions(device="cuda:7"))
     with pytest.raises(GemsConfigError, match=r"local\.device 'cuda:7' is not on this machine; there are: .*cpu"):
         LocalImages(endpoint).check("a dog", 512, 512)
 
@@ -201,7 +199,7 @@ def test_models_of_one_device_share_its_studio() -> None:
 
 
 def test_the_factories_know_the_provider(tiny: Tiny, tmp_path: Path) -> None:
-    assert isinstance(make_images(Endpoint(name="diffusers:x", provider="diffusers", model="x")), LocalImages)
+    assert isinstance(make_images(Endpoint(provider="diffusers", model="x")), LocalImages)
     (tmp_path / "gems.toml").write_text(
         f'[profiles.mine]\nmllm = "sketch"\nimages = "diffusers:{tiny("sd-turbo")}"\nsize = "64x64"\n'
         "[profiles.mine.local]\nbatch = 2\n"

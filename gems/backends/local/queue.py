@@ -13,8 +13,10 @@ from gems.backends.local.orders import Order, Painted
 from gems.backends.local.painting import can_share
 from gems.core.errors import ModelOutage
 
-WINDOW: Final = 0.015
-"""Seconds from an order's arrival in which others may come to share its go: those of one round come together."""
+WINDOW: Final = 0.006
+"""Seconds from the last order's arrival in which one more may come to share its go: those of one round come together."""
+_MOST_WINDOWS: Final = 5
+"""How many of them an order is kept waiting at most, while others come."""
 
 
 @dataclass(eq=False, slots=True)
@@ -141,7 +143,8 @@ class OrderQueue:
                 go = self._go()
                 if len(go) >= go[0].order.model.options.batch:
                     return self._taken(go)
-                closes = go[0].arrived + self._window
+                latest = max(job.arrived for job in go)
+                closes = min(latest + self._window, go[0].arrived + _MOST_WINDOWS * self._window)
                 if time.monotonic() >= closes:
                     return self._taken(go)
                 wake = closes
