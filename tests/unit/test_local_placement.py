@@ -208,3 +208,12 @@ def test_4_bits_take_about_a_third() -> None:
     placement = place({"transformer": 10 * GB}, card(12), "bf16", LocalOptions())
     assert placement.how == "nf4"
     assert placement.spare == card(12).free - int(20 * GB * NF4_SHARE + WORKING)
+
+
+def test_the_table_of_the_docs_is_what_is_decided() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "local-models.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in docs.splitlines() if line.startswith("| `")
+    ]
+    written = {row[0]: row[1:] for row in rows if len(row) == 3 + len(CARDS)}
+    assert written == {it.profile: [it.repository, it.licence, *labels(it)] for it in KNOWN}
