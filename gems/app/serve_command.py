@@ -93,7 +93,7 @@ def check_packages(find: Callable[[str], Any] = find_spec) -> None:
         GemsConfigError: some are not.
     """
     if missing := [package for module, package in _NEEDED.items() if find(module) is None]:
-        raise GemsConfigError(f"gems serve needs {', '.join(missing)}: pip install 'gems-agent[serve]'")
+        raise GemsConfigError(f"gems serve needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def choose(options: ServeOptions, settings: Settings) -> list[Chosen]:

@@ -56,7 +56,7 @@ def _explained(model: LocalModel, error: Exception) -> str:
     said = clean(str(error)) or type(error).__name__
     if isinstance(error, ImportError) and (found := _PACKAGE.search(str(error))):
         package = next(filter(None, found.groups()))
-        return f"{model.source} needs the package {package}: pip install {package}, or pip install 'gems-agent[local]'"
+        return f"{model.source} needs the package {package}: pip install {package}"
     if _MISFIT.search(str(error)):
         what = "its LoRAs" if model.options.loras else "its parts"
         return (

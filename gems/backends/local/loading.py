@@ -217,7 +217,7 @@ def _transformer(weights: Weights, dtype: Any) -> Any:
     path = weights.transformer_file
     if path is not None and path.suffix.lower() == ".gguf":
         if importlib.util.find_spec("gguf") is None:
-            raise GemsConfigError(f"{path.name} needs the package gguf: pip install 'gems-agent[local]'")
+            raise GemsConfigError(f"{path.name} needs the package gguf: pip install gguf")
         options["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=dtype)
     return model_class.from_single_file(str(path), local_files_only=True, **options)
 
@@ -227,7 +227,7 @@ def _adapt(pipe: Any, model: LocalModel, weights: Weights, placement: Placement)
     options = model.options
     if options.loras:
         if importlib.util.find_spec("peft") is None:
-            raise GemsConfigError("local.loras needs the package peft: pip install 'gems-agent[local]'")
+            raise GemsConfigError("local.loras needs the package peft: pip install peft")
         names = [f"lora{number}" for number in range(len(options.loras))]
         for name, lora in zip(names, options.loras, strict=True):
             path = path_of(model, lora.path)
