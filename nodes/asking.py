@@ -12,7 +12,7 @@ from PIL import Image
 
 from gems.core.errors import BudgetSpent, GemsConfigError
 from gems.core.messages import EncodedImage, Task, compose
-from gems.core.ports import Answer, ArtifactStore, Models, R, Services
+from gems.core.ports import Answer, ArtifactStore, Capabilities, ImageGenerator, Models, R, Services
 from gems.core.state import GemsState, Options, Role, Usage
 
 T = TypeVar("T")
@@ -33,6 +33,11 @@ async def models_of(services: Services, state: GemsState) -> Models:
         GemsConfigError: the profile means other models than those the trajectory was begun with.
     """
     return await asyncio.to_thread(same_models, services, state["options"])
+
+
+async def abilities_of(images: ImageGenerator) -> Capabilities:
+    """What an image model can do. Asked in a thread: it may have to read its files for that."""
+    return await asyncio.to_thread(lambda: images.capabilities)
 
 
 def same_models(services: Services, options: Options) -> Models:

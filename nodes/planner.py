@@ -10,7 +10,7 @@ from gems.core.events import emit
 from gems.core.ports import Services, SkillText
 from gems.core.replies import FirstPrompts, SkillChoice
 from gems.core.state import GemsState, Plan, Usage, add_usage
-from gems.nodes.asking import Node, Update, ask, models_of
+from gems.nodes.asking import Node, Update, abilities_of, ask, models_of
 from gems.nodes.quoted import keep_quoted, quoted_texts
 
 CHOOSE_SKILLS: Final = """\
@@ -103,7 +103,7 @@ async def _write(services: Services, state: GemsState, skills: list[SkillText]) 
         "skills": [{"name": skill.name, "instructions": skill.instructions} for skill in skills],
         "wanted": state["options"]["candidates"],
         "quoted": quoted,
-        "image_model": {"name": images.name, "notes": images.capabilities.notes},
+        "image_model": {"name": images.name, "notes": (await abilities_of(images)).notes},
     }
     answer = await ask(services, state, "planner", "write_prompts", WRITE_PROMPTS, fields, FirstPrompts)
     if answer.reply is None:

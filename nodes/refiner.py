@@ -11,7 +11,7 @@ from gems.core.ports import Services
 from gems.core.replies import NextAction, Refinement
 from gems.core.state import ActionName, Attempt, GemsState, Proposal
 from gems.memory.view import find_attempt, latest_attempt, trajectory_view
-from gems.nodes.asking import Node, Update, ask, models_of, show
+from gems.nodes.asking import Node, Update, abilities_of, ask, models_of, show
 from gems.nodes.proposing import room_for, seed_of
 from gems.nodes.quoted import keep_quoted, quoted_texts
 
@@ -33,7 +33,7 @@ def make_refiner(services: Services) -> Node:
     """The refiner node: one call."""
 
     async def refiner(state: GemsState) -> Update:
-        capabilities = (await models_of(services, state)).images.capabilities
+        capabilities = await abilities_of((await models_of(services, state)).images)
         wanted = room_for(state["options"], state["usage"], ahead=2)
         actions = _actions(state, capabilities.edit)
         quoted = quoted_texts(state["request"]["prompt"])
