@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import platform
 import shutil
 import time
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gems import __version__
+from gems.app.accelerators import Devices, TorchDevices
 from gems.app.endpoint_checks import (
     SECONDS,
     Finding,
@@ -26,7 +26,9 @@ from gems.app.endpoint_checks import (
     parts_of,
     say_abilities,
 )
+from gems.app.local_checks import LocalChecks, check_packages
 from gems.app.outcome import describe
+from gems.app.packages import Version, installed_version
 from gems.app.terminal import make_console, printable
 from gems.app.wording import duration
 from gems.core.context import Size
@@ -55,6 +57,8 @@ def examine(
     profile_name: str | None,
     services: Services | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    devices: Devices | None = None,
+    version: Version = installed_version,
 ) -> int:
     """Look at everything and print it. Answers 0 when nothing is bad, else 2.
 
@@ -62,10 +66,13 @@ def examine(
         profile_name: The profile to check; None is the configured one.
         services: Whose models are called; default: what this machine's settings say.
         transport: How servers are looked at; default: by the network.
+        devices: Looks for GPUs, where weights of one's own draw; default: in this machine.
+        version: Tells which packages are installed.
     """
     console = make_console(stderr=False)
     bad = False
-    for finding in _findings(profile_name, services, transport, console):
+    here = _Here(transport, devices or TorchDevices(), version)
+    for finding in _findings(profile_name, services, here, console):
         bad = bad or finding.health == "bad"
         _print(console, finding)
     console.print()
@@ -74,9 +81,15 @@ def examine(
     return 2 if bad else 0
 
 
-def _findings(
-    profile_name: str | None, services: Services | None, transport: httpx.AsyncBaseTransport | None, console: Console
-) -> Iterator[Finding]:
+class _Here(NamedTuple):
+    """How it is looked at what lies outside of GEMS."""
+
+    transport: httpx.AsyncBaseTransport | None
+    devices: Devices
+    version: Version
+
+
+def _findings(profile_name: str | None, services: Services | None, here: _Here, console: Console) -> Iterator[Finding]:
     yield _python()
     try:
         settings = load_settings()
@@ -88,24 +101,42 @@ def _findings(
     parts = parts_of(settings, profile)
     yield _profile(profile, parts)
     if parts[-1].endpoint.provider == "sketch":
-        yield from _packages(profile)
+        yield from check_packages(_drawing_packages(profile), here.version)
     yield _home(settings)
     yield from _skills(services)
     if settings.replay:
         yield Finding("replay", "ok", f"answers and pictures come from {settings.replay}; no server is asked")
         return
+    local = _local_checks(profile, parts, here)
+    if local is not None:
+        looked = []
+        for finding in local.findings():
+            looked.append(finding)
+            yield finding
+        if any(finding.health == "bad" for finding in looked):
+            parts = parts[:-1]
     yield from check_money(profile, parts)
     keys = [check_key(part) for part in parts]
     yield from filter(None, keys)
     parts = _well(parts, keys)
-    servers = asyncio.run(_servers(parts, transport))
+    servers = asyncio.run(_servers(parts, here.transport))
     yield from filter(None, servers)
     parts = _well(parts, servers)
+    if local is not None:
+        yield from asyncio.run(_turns(local, parts, here.transport))
     if any(part.endpoint.is_paid for part in parts):
         console.print(Text("Now real calls, a picture and a question to each model, which cost money.", "yellow"))
-    called = asyncio.run(_models(services, profile, parts, console))
+    size = local.trial if local is not None else Size.parse(profile.size)
+    called = asyncio.run(_models(services, profile.name, size, parts, console))
     yield from called.findings
     yield from filter(None, (say_abilities(settings, part) for part in called.answered if part.roles))
+
+
+def _local_checks(profile: Profile, parts: Sequence[Part], here: _Here) -> LocalChecks | None:
+    """What looks at weights of one's own; None where others draw."""
+    if parts[-1].endpoint.provider != "diffusers":
+        return None
+    return LocalChecks(profile, parts, here.devices, here.version)
 
 
 def _well(parts: Sequence[Part], findings: Sequence[Finding | None]) -> list[Part]:
@@ -136,14 +167,9 @@ def _profile(profile: Profile, parts: Sequence[Part]) -> Finding:
     return Finding("profile", "ok", found)
 
 
-def _packages(profile: Profile) -> Iterator[Finding]:
-    for package in ("torch", "diffusers"):
-        try:
-            yield Finding(package, "ok", importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(
-                package, "bad", "not installed", f"pip install {package}; the profile {profile.name!r} draws with it"
-            )
+def _drawing_packages(profile: Profile) -> dict[str, str]:
+    """What the embedded engine draws with, and what to do where it is not installed."""
+    return {name: f"pip install {name}; the profile {profile.name!r} draws with it" for name in ("torch", "diffusers")}
 
 
 def _home(settings: Settings) -> Finding:
@@ -173,6 +199,13 @@ async def _servers(parts: Sequence[Part], transport: httpx.AsyncBaseTransport | 
         return await asyncio.gather(*(check_server(client, part) for part in parts))
 
 
+async def _turns(
+    local: LocalChecks, answered: Sequence[Part], transport: httpx.AsyncBaseTransport | None
+) -> list[Finding]:
+    async with httpx.AsyncClient(timeout=SECONDS, transport=transport) as client:
+        return await local.turns(client, answered)
+
+
 class _UnusableReply(GemsRunError):
     """The model answered, but not with what it was asked for."""
 
@@ -195,17 +228,17 @@ class _Called(NamedTuple):
     """The parts of which a call was answered."""
 
 
-async def _models(services: Services, profile: Profile, parts: Sequence[Part], console: Console) -> _Called:
+async def _models(services: Services, profile: str, size: Size, parts: Sequence[Part], console: Console) -> _Called:
     """Real calls: a question to each model that answers, a drawing, and a look at it by the critic's."""
     if not parts:
         return _Called([], [])
     try:
-        models = await asyncio.to_thread(services.models, profile.name)
+        models = await asyncio.to_thread(services.models, profile)
     except GemsError as error:
         remedy = "choose another with --profile, GEMS_MLLM and GEMS_IMAGES"
         return _Called([Finding("models", "bad", str(error), remedy)], [])
     drawn: list[bytes] = []
-    steps = list(_first_steps(models, services, profile, parts, drawn))
+    steps = list(_first_steps(models, services, size, parts, drawn))
     taken = [await _take(step, console) for step in steps]
     critic = next((part for part in parts if "critic" in part.roles), None)
     if drawn and critic is not None:
@@ -216,11 +249,11 @@ async def _models(services: Services, profile: Profile, parts: Sequence[Part], c
 
 
 def _first_steps(
-    models: Models, services: Services, profile: Profile, parts: Sequence[Part], drawn: list[bytes]
+    models: Models, services: Services, size: Size, parts: Sequence[Part], drawn: list[bytes]
 ) -> Iterator[_Step]:
     for part in parts:
         if not part.roles:
-            yield _Step(part, "draws", lambda: _draw(models, profile, drawn))
+            yield _Step(part, "draws", lambda: _draw(models, size, drawn))
         elif part.roles != ("critic",):  # which shows what it can when it looks
             what = "answers" if part.name == "mllm" else f"{part.name} answers"
             role = next(role for role in part.roles if role != "critic")
@@ -248,8 +281,8 @@ async def _ask(models: Models, services: Services, role: Role) -> str:
     return f"{len(answer.reply.requirements)} questions about {PROMPT!r}"
 
 
-async def _draw(models: Models, profile: Profile, drawn: list[bytes]) -> str:
-    width, height = Size.parse(profile.size)
+async def _draw(models: Models, size: Size, drawn: list[bytes]) -> str:
+    width, height = size
     await asyncio.to_thread(models.images.check, PROMPT, width, height)
     drawing = await models.images.generate(DrawRequest(PROMPT, 1, width, height))
     try:

@@ -18,7 +18,7 @@ from gems.backends.chat.abilities import Abilities
 from gems.backends.chat.book import ServerBook
 from gems.backends.hosts import is_local
 from gems.core.profiles import Endpoint, Profile
-from gems.core.settings import UNNAMED_KEY, Settings
+from gems.core.settings import IN_PROCESS, UNNAMED_KEY, Settings
 from gems.core.state import ROLES, Role
 
 SECONDS: Final = 5.0
@@ -91,7 +91,7 @@ def _place(endpoint: Endpoint) -> tuple[str, str | None, str]:
 def check_key(part: Part) -> Finding | None:
     """Whether the key is set, by its variable; never the key. None where none is needed."""
     endpoint, what = part.endpoint, f"{part.name} key"
-    if endpoint.provider == "sketch" or (part.url and not endpoint.base_url and is_local(part.url)):
+    if endpoint.provider in IN_PROCESS or (part.url and not endpoint.base_url and is_local(part.url)):
         return None
     if endpoint.api_key is not None:
         return Finding(what, "ok", f"set, for {endpoint.name}")
@@ -116,16 +116,14 @@ async def check_server(client: httpx.AsyncClient, part: Part) -> Finding | None:
     if url is None or provider not in paths:
         return None
     what, address = f"{part.name} at", url.rstrip("/") + paths[provider]
-    key = part.endpoint.api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     try:
-        reply = await client.get(address, headers=headers)
+        reply = await client.get(address, headers=_headers(part))
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         return Finding(what, "bad", f"{url} does not answer ({type(error).__name__})", start_hint(provider, url))
     if provider == "reference":
         return Finding(what, "ok", f"{url} answers")
     if reply.status_code in (401, 403):
-        said = "refuses the key" if key else "wants a key"
+        said = "refuses the key" if part.endpoint.api_key else "wants a key"
         return Finding(what, "bad", f"{url} {said} ({reply.status_code})", _valid_key(part.endpoint.key_name))
     if reply.status_code >= 500:
         remedy = "wait until it has loaded its model, or look at what it prints"
@@ -133,6 +131,20 @@ async def check_server(client: httpx.AsyncClient, part: Part) -> Finding | None:
     if provider == "comfyui":
         return _comfyui(what, url, reply)
     return _listing(what, url, part.endpoint.model, reply)
+
+
+async def is_ollama(client: httpx.AsyncClient, part: Part) -> bool:
+    """Whether a part's server is an Ollama, as it says itself."""
+    address = f"{(part.url or '').rstrip('/').removesuffix('/v1')}/api/version"
+    try:
+        return isinstance(_object(await client.get(address, headers=_headers(part))).get("version"), str)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        return False
+
+
+def _headers(part: Part) -> dict[str, str]:
+    key = part.endpoint.api_key
+    return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
 
 
 def _valid_key(variable: str) -> str:

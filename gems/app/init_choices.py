@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gems.app.choice import Choice
+from gems.app.local_choices import cpu_choices, gpu_choices, gpu_sentences
+from gems.app.local_servers import OLLAMA
 from gems.app.machine import FoundModel, Machine
-from gems.core.profiles import PRICES, Price
+from gems.core.profiles import PRICES
 
 _OFFERED: Final = 4
 """Models of one server that are offered."""
 _OPENAI_CHAT: Final = "openai:gpt-5-mini"
 _OPENAI_IMAGES: Final = "openai:gpt-image-1-mini"
 _OPENROUTER_CHAT: Final = "openai:openai/gpt-5-mini"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A model that could be taken."""
-
-    label: str
-    """For the question."""
-    model: str
-    """`provider:model`."""
-    base_url: str | None = None
-    key: str = ""
-    """The environment variable that holds its key."""
-    comment: str = ""
-    """For the file."""
-    price: Price | None = None
-    """For the file, where the built-in table has none."""
-    quality: str | None = None
-
-    @property
-    def is_paid(self) -> bool:
-        """Whether calls cost money."""
-        return bool(self.key)
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether it is the embedded engine."""
-        return self.model == "sketch"
+_OLLAMA_CHAT: Final = "qwen3-vl:8b"
+"""What the built-in profiles with weights of one's own ask."""
+_OLLAMA_SIZE: Final = "6.1 GB"
 
 
 EMBEDDED_CHAT: Final = Choice(
@@ -64,11 +41,12 @@ EMBEDDED_FOR_A_REAL_CHAT: Final = Choice(
 def chat_choices(machine: Machine) -> list[Choice]:
     """Who can answer.
 
-    What runs here and sees pictures comes first, since it costs nothing; then what costs money; then what may not see; the
-    embedded engine last. Where nothing real draws, the embedded engine is the best: it and its pictures belong together.
+    What runs here and sees pictures comes first, since it costs nothing; then what costs money; then what may not see, and
+    what would have to be downloaded; the embedded engine last. Where nothing real draws, the embedded engine is the best:
+    it and its pictures belong together.
     """
     certain = [*_served(machine, sees=True), *_hosted_chat(machine)]
-    real = [*certain, *_served(machine, sees=None)]
+    real = [*certain, *_served(machine, sees=None), *_to_be_pulled(machine)]
     return [*real, EMBEDDED_CHAT] if real_images(machine) else [EMBEDDED_CHAT, *real]
 
 
@@ -80,7 +58,11 @@ def image_choices(machine: Machine, chat: Choice) -> list[Choice]:
 
 
 def real_images(machine: Machine) -> list[Choice]:
-    """Image models other than the embedded engine."""
+    """Image models other than the embedded engine.
+
+    What is up and running comes first; then weights for a GPU here, which cost nothing either; then what costs money; last
+    what takes a minute.
+    """
     found = [
         Choice(
             f"{model.name}, from the server at {server.base_url}",
@@ -96,6 +78,7 @@ def real_images(machine: Machine) -> list[Choice]:
             Choice(f"ComfyUI here, with the workflow {name}", f"comfyui:{name}", machine.comfyui, comment="ComfyUI")
             for name in machine.workflows[:_OFFERED]
         ]
+    found += gpu_choices(machine)
     if "OPENAI_API_KEY" in machine.keys:
         found.append(
             Choice(
@@ -106,12 +89,12 @@ def real_images(machine: Machine) -> list[Choice]:
                 quality="medium",
             )
         )
-    return found
+    return [*found, *cpu_choices(machine)]
 
 
 def missing(machine: Machine) -> list[str]:
     """What would make more possible, in sentences."""
-    said = []
+    said = list(gpu_sentences(machine))
     if machine.comfyui and not machine.workflows:
         said.append(
             f"ComfyUI answers at {machine.comfyui}: to draw with it, save a workflow of yours with Export (API) as a "
@@ -135,8 +118,8 @@ def missing(machine: Machine) -> list[str]:
         )
     elif not answers and real_images(machine):
         said.append(
-            "Something here draws, but nothing real answers, and the embedded engine cannot judge real pictures: set a key, "
-            "or start a server with a model that sees (such as `ollama run qwen3-vl:8b`), and run `gems init --force`."
+            "Something here can draw, but nothing real answers, and the embedded engine cannot judge real pictures: set a "
+            "key, or start a server with a model that sees (such as `ollama run qwen3-vl:8b`), and run `gems init --force`."
         )
     elif not answers:
         said.append(
@@ -160,6 +143,23 @@ def _served(machine: Machine, sees: bool | None) -> list[Choice]:
         )
         for server in machine.servers
         for model in offered(server.models)
+    ]
+
+
+def _to_be_pulled(machine: Machine) -> list[Choice]:
+    """What an Ollama beside a GPU of ours could answer with, where none of its models sees."""
+    ollama = next((server for server in machine.servers if server.name == OLLAMA.name), None)
+    if ollama is None or not gpu_choices(machine) or any(model.sees for model in ollama.models):
+        return []
+    return [
+        Choice(
+            f"{_OLLAMA_CHAT}, from the Ollama at {ollama.base_url}: to be downloaded ({_OLLAMA_SIZE})",
+            f"openai:{_OLLAMA_CHAT}",
+            ollama.base_url,
+            comment=f"served here by {OLLAMA.name}",
+            fetch=f"ollama pull {_OLLAMA_CHAT}",
+            fetched=_OLLAMA_SIZE,
+        )
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -12,9 +13,10 @@ from typing import Final
 import click
 from rich.console import Console
 
-from gems.app.init_choices import Choice, chat_choices, image_choices, missing
+from gems.app.choice import Choice
+from gems.app.init_choices import chat_choices, image_choices, missing
 from gems.app.init_file import PROFILE, render, write
-from gems.app.machine import KEYS, PACKAGES, FoundServer, Machine, look_around
+from gems.app.machine import KEYS, WEIGHTS_PACKAGES, FoundServer, Machine, look_around
 from gems.app.terminal import make_console
 from gems.core.errors import GemsConfigError
 
@@ -22,7 +24,9 @@ Ask = Callable[[int], int]
 """From the number of choices to the number chosen, counted from 1."""
 
 _SHOWN: Final = 8
-"""Models named of one server."""
+"""Models named of one server, or of the cache."""
+_COMMAND: Final = 32
+"""Columns of a command, before what it does."""
 
 
 def initialize(*, yes: bool, force: bool) -> None:
@@ -33,7 +37,9 @@ def initialize(*, yes: bool, force: bool) -> None:
     """
     folder, console = Path.cwd(), make_console(stderr=False)
     refuse_to_overwrite(folder, force=force)
-    machine = asyncio.run(look_around(folder))
+    # With a GPU torch is loaded, which takes seconds.
+    with console.status("Looking at this machine ...") if console.is_terminal else nullcontext():
+        machine = asyncio.run(look_around(folder))
     set_up(folder, machine, console, ask=None if yes or not sys.stdin.isatty() else ask_for_number, yes=yes)
 
 
@@ -76,17 +82,21 @@ def set_up(folder: Path, machine: Machine, console: Console, *, ask: Ask | None,
     for sentence in [*missing(machine), *_overridden(machine)]:
         _say(console, f"\n{sentence}")
     _say(console, "\nNext:")
-    _say(console, "  gems doctor                      # tries it: one picture and two questions" + _price(chat, images))
+    for choice in (chat, images):
+        if choice.fetch:
+            _say(console, f"  {choice.fetch:<{_COMMAND}} # downloads {choice.fetched}")
+    _say(console, f"  {'gems doctor':<{_COMMAND}} # tries it: one picture and two questions" + _price(chat, images))
     _say(console, '  gems run "three red apples to the left of a blue vase"')
 
 
 def describe(machine: Machine) -> list[str]:
     """What was found, a line each."""
     keys = [f"{name} is {'set' if name in machine.keys else 'not set'}" for name in KEYS]
-    packages = [f"{name} {machine.packages[name]}" for name in PACKAGES if name in machine.packages]
+    packages = [f"{name} {machine.packages[name]}" for name in WEIGHTS_PACKAGES if name in machine.packages]
     lines = [
-        f"gpu       {machine.gpu or 'none found'}",
-        f"packages  {', '.join(packages) or 'neither torch nor diffusers'}",
+        f"gpu       {machine.gpu or _usable(machine) or 'none found'}",
+        f"packages  {', '.join(packages) or 'none that draws'}",
+        *([f"weights   {_listed([it.in_words for it in machine.held])}"] if machine.held else []),
         *(f"server    {_served(server)}" for server in machine.servers),
     ]
     if machine.comfyui:
@@ -105,10 +115,17 @@ def ask_for_number(most: int) -> int:
 
 
 def _served(server: FoundServer) -> str:
-    names = [model.name for model in server.models]
-    shown = ", ".join(names[:_SHOWN]) or "no models"
+    models = _listed([model.name for model in server.models])
+    return f"probably {server.name} at {server.base_url}: {models or 'no models'}"
+
+
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"probably {server.name} at {server.base_url}: {shown}{more}"
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _usable(machine: Machine) -> str:
+    return ", ".join(device.described for device in machine.devices)
 
 
 def _choose(question: str, choices: Sequence[Choice], console: Console, ask: Ask | None) -> Choice:

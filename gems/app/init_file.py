@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from gems.app.init_choices import Choice
+from gems.app.choice import Choice
 from gems.core.errors import GemsConfigError
 from gems.core.profiles import PAID_CAPS
 
@@ -54,7 +54,7 @@ def _head(written: date) -> Iterator[str]:
     yield f"# Settings of GEMS for this folder, written by `gems init` on {written.isoformat()}. Change them as you like;"
     yield "# `gems doctor` checks them. Keys do not belong here: put them into the environment, or into `.env` beside it."
     yield ""
-    yield f'profile = "{PROFILE}"  # the one used without --profile; built in are also sketch, openai and paper'
+    yield f'profile = "{PROFILE}"  # the one used without --profile; built in are also sketch, openai and z-image-turbo'
     yield ""
 
 
@@ -64,6 +64,10 @@ def _profile(chat: Choice, images: Choice) -> Iterator[str]:
     yield from _model("mllm", chat)
     yield "# Who draws."
     yield from _model("images", images)
+    if images.size is not None:
+        yield f"size = {_quoted(images.size)}  # what the model was made for"
+    if images.is_weights and chat.is_served_here:
+        yield "overlap = false  # who answers and who draws take turns, as they share this machine's memory"
     if chat.is_paid or images.is_paid:
         yield "# The most that one run may take; each can be set for a run alone, e.g. gems run --max-cost 0.2."
         yield f"max_cost = {MOST_MONEY}  # US dollars, by the prices below or, for OpenAI's own models, built in"
@@ -72,7 +76,8 @@ def _profile(chat: Choice, images: Choice) -> Iterator[str]:
     yield "# More can be set here, with these defaults:"
     yield "# max_rounds = 5"
     yield "# candidates = 1      # pictures a round"
-    yield '# size = "1024x1024"'
+    if images.size is None:
+        yield '# size = "1024x1024"'
     if not chat.is_embedded:
         yield f"# A role may have a model of its own, e.g. [profiles.{PROFILE}.roles] with"
         yield '# critic = "provider:model"'

@@ -26,6 +26,8 @@ OPENAI_LIKE: Final = (
     KnownServer("LM Studio", 1234, "lms server start"),
 )
 """Servers of OpenAI's protocol, of which nothing but the port tells one from another."""
+GEMS_SERVE: Final = "gems serve"
+"""What an image server of our own is called, which says what it is at any port."""
 
 
 def start_hint(provider: str, url: str) -> str:

@@ -1,31 +1,30 @@
-"""What this machine has: a GPU, packages, servers that answer, and keys (only whether they are set)."""
+"""What this machine has: GPUs, packages, weights, servers that answer, and keys (only whether they are set)."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import json
 import os
-import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import httpx
 from dotenv import dotenv_values
 
-from gems.app.local_servers import COMFYUI, OLLAMA, OPENAI_LIKE
+from gems.app.accelerators import Device, Devices, TorchDevices, host_free
+from gems.app.held_weights import Held, held_pipelines
+from gems.app.local_servers import COMFYUI, GEMS_SERVE, OLLAMA, OPENAI_LIKE
+from gems.app.packages import CPU_BUILD, GPU_BUILDS, Version, installed_version, torch_build
 from gems.core.errors import GemsConfigError
 
 SECONDS: Final = 0.5
 """Time limit of a look at a server: on this machine it answers at once, or there is none."""
-GPU_SECONDS: Final = 5.0
-"""Time limit of nvidia-smi, which is slow when the driver sleeps."""
 KEYS: Final = ("OPENAI_API_KEY", "OPENROUTER_API_KEY")
-PACKAGES: Final = ("torch", "diffusers")
+WEIGHTS_PACKAGES: Final = ("torch", "diffusers", "transformers")
+"""What draws with weights of one's own."""
 OVERRIDING: Final = frozenset(
     {"GEMS_PROFILE", "GEMS_MLLM", "GEMS_IMAGES", "GEMS_MLLM_BASE_URL", "GEMS_IMAGES_BASE_URL"}
 )
@@ -85,6 +84,14 @@ class Machine:
     """In words; empty when there is none."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Versions by name."""
+    devices: Sequence[Device] = ()
+    """The accelerators that torch can use."""
+    torch_problem: str = ""
+    """Why torch cannot be used at all."""
+    host_free: int = 0
+    """Bytes of the machine's memory that weights may take."""
+    held: Sequence[Held] = ()
+    """Pipelines in the Hugging Face cache."""
     servers: Sequence[FoundServer] = ()
     comfyui: str | None = None
     """Where ComfyUI answered."""
@@ -101,6 +108,8 @@ async def look_around(
     addresses: Addresses | None = None,
     environ: Mapping[str, str] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    devices: Devices | None = None,
+    version: Version = installed_version,
 ) -> Machine:
     """Look at everything at the same time.
 
@@ -109,6 +118,8 @@ async def look_around(
         addresses: Where servers are looked for; default: their usual ports on this machine.
         environ: The environment; default `os.environ`.
         transport: How HTTP requests travel; default: by the network, never through a proxy.
+        devices: Looks for GPUs; default: in this machine.
+        version: Tells which packages are installed.
 
     Raises:
         GemsConfigError: `.env` cannot be read.
@@ -117,12 +128,13 @@ async def look_around(
     names = _set_names(folder, os.environ if environ is None else environ)
     transport = transport or httpx.AsyncHTTPTransport(trust_env=False)
     async with httpx.AsyncClient(timeout=SECONDS, transport=transport, trust_env=False) as client:
-        gpu, comfyui, servers = await asyncio.gather(
-            asyncio.to_thread(find_gpu), _answers(client, f"{where.comfyui}/system_stats"), _servers(client, where)
+        drawing, comfyui, servers = await asyncio.gather(
+            asyncio.to_thread(_drawing, devices or TorchDevices(), version),
+            _answers(client, f"{where.comfyui}/system_stats"),
+            _servers(client, where),
         )
-    return Machine(
-        gpu=gpu,
-        packages=find_packages(),
+    return replace(
+        drawing,
         servers=servers,
         comfyui=where.comfyui if comfyui else None,
         workflows=find_workflows(folder),
@@ -140,42 +152,31 @@ def _set_names(folder: Path, environ: Mapping[str, str]) -> set[str]:
     return {name for name, value in both.items() if value and value.strip()}
 
 
-def find_gpu(program: str = "nvidia-smi") -> str:
-    """The GPUs in words, as the driver or the processor says; torch is not asked, since loading it takes seconds."""
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return "Apple silicon"
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+def _drawing(devices: Devices, version: Version) -> Machine:
+    """What of a machine draws with weights of one's own."""
+    gpu, packages = devices.seen(), find_packages(version)
+    if any(name not in packages for name in WEIGHTS_PACKAGES):
+        return Machine(gpu, packages)
+    usable, problem = _usable(devices, gpu, torch_build(version("torch") or ""))
+    return Machine(gpu, packages, usable, problem, host_free(), held_pipelines())
+
+
+def _usable(devices: Devices, gpu: str, build: str) -> tuple[list[Device], str]:
+    """The accelerators, and why torch cannot be used. It is loaded only where it may find some: that takes seconds."""
+    if not (gpu or build in GPU_BUILDS) or build == CPU_BUILD:
+        return [], ""
     try:
-        ran = subprocess.run(query, capture_output=True, text=True, timeout=GPU_SECONDS, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return ""
-    return ", ".join(filter(None, map(_gpu, ran.stdout.splitlines())))
+        return devices.usable(), ""
+    except GemsConfigError as error:
+        return [], str(error)
 
 
-def _gpu(line: str) -> str:
-    name, _, megabytes = (part.strip() for part in line.partition(","))
-    return f"{name}, {int(megabytes) / 1024:.0f} GiB" if megabytes.isdecimal() else name
-
-
-def find_packages() -> dict[str, str]:
+def find_packages(version: Version = installed_version) -> dict[str, str]:
     """Versions of the packages that draw on this machine; torch's says whether it is built for a GPU."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    if "torch" in found:
-        found["torch"] = _with_build(found["torch"])
+    found = {name: it for name in WEIGHTS_PACKAGES if (it := version(name))}
+    if build := torch_build(found.get("torch", "")):
+        found["torch"] += f" ({build})"
     return found
-
-
-def _with_build(version: str) -> str:
-    """`2.9.0+cu128` is built for CUDA; a version without such an end may be either."""
-    _, _, build = version.partition("+")
-    kinds = {"cu": "CUDA build", "cpu": "CPU build", "rocm": "ROCm build", "xpu": "Intel GPU build"}
-    kind = next((word for start, word in kinds.items() if build.startswith(start)), "")
-    return f"{version} ({kind})" if kind else version
 
 
 def find_workflows(folder: Path) -> list[str]:
@@ -244,8 +245,17 @@ async def _openai_like(client: httpx.AsyncClient, name: str, url: str) -> FoundS
     reply = await _json(client, "GET", f"{url}/models")
     if "data" not in reply:
         return None
+    if _is_gems_serve(reply["data"]):
+        drawing = _listed(reply["data"], "id")
+        return FoundServer(GEMS_SERVE, url, tuple(FoundModel(it, sees=False, draws=True) for it in drawing))
     names = [it for it in _listed(reply["data"], "id") if not _NO_CHAT.search(it)]
     return FoundServer(name, url, tuple(_told(names, _multimodal(reply))))
+
+
+def _is_gems_serve(entries: object) -> bool:
+    """Whether the models are those of an image server of our own, whatever they are called."""
+    found = entries if isinstance(entries, list) else []
+    return any(isinstance(entry, dict) and entry.get("owned_by") == "gems" for entry in found)
 
 
 def _multimodal(reply: Mapping[str, Any]) -> set[str]:

@@ -20,7 +20,8 @@ import pytest
 from gems.app.exam_pictures import make_pictures
 from gems.app.machine import Addresses, look_around
 from gems.core.messages import TaskInput
-from gems.evals.loopback import ChatServer, ImageServer, Loopback
+from gems.evals.loopback import ChatServer, ImageServer, Loopback, OllamaNative
+from gems.evals.tiny import build_tiny
 
 GEMS = [sys.executable, "-c", "from gems.app.cli import main; main()"]
 PICTURES = 12
@@ -146,6 +147,26 @@ def test_the_doctor_looks_at_the_server_itself(server: Server) -> None:
     assert "which cost money" in ended.stdout
     assert "asked for replies as JSON by a schema" in ended.stdout
     assert KEY not in ended.stdout + ended.stderr
+
+
+def test_the_doctor_draws_with_weights_of_its_own_in_turn_with_an_ollama(tmp_path: Path) -> None:
+    folder = build_tiny("sd-turbo", tmp_path / "tiny")
+    native = OllamaNative()
+    with Loopback(ChatServer(Liar(), "ollama", model="eye", native=native)) as running:
+        (tmp_path / "gems.toml").write_text(
+            f'profile = "own"\n[profiles.own]\nmllm = "openai:eye"\nmllm_base_url = "{running.url}/v1"\n'
+            f'images = "diffusers:{folder}"\nsize = "64x64"\noverlap = false\nlocal.device = "cpu"\n',
+            encoding="utf-8",
+        )
+        ended = gems("doctor")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = {line.split()[1]: line for line in ended.stdout.splitlines() if line.startswith(("ok", "warn", "bad"))}
+    assert f"{folder} is whole" in told["weights"]
+    assert "resident, fp32 on cpu (CPU)" in told["memory"]
+    assert "an Ollama, which unloads it before pictures are drawn" in told["turns"]
+    assert "64x64 pixels" in told["draws"]
+    assert native.loaded == ["eye"], "it looked at the picture"
+    assert len(running.log.of("unload")) == 1
 
 
 async def test_init_finds_it(server: Server, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from gems.app.accelerators import find_gpu
 from gems.app.cli import main
 from gems.app.init_choices import chat_choices, image_choices, missing, real_images
 from gems.app.init_command import refuse_to_overwrite, set_up
@@ -21,7 +22,6 @@ from gems.app.machine import (
     FoundModel,
     FoundServer,
     Machine,
-    find_gpu,
     find_packages,
     find_workflows,
     look_around,
@@ -266,6 +266,13 @@ async def test_servers_are_found_with_what_their_models_can_do(tmp_path: Path) -
     assert first_of(machine) == ("openai:gemma3:4b", "openai:Qwen/Qwen-Image-2512")
 
 
+async def test_an_image_server_of_our_own_is_known_by_what_it_says(tmp_path: Path) -> None:
+    served = {"data": [{"id": "my-folder", "owned_by": "gems"}, {"id": "sd-turbo", "owned_by": "gems"}]}
+    machine = await look_around(tmp_path, Addresses(), {}, _answering({"http://127.0.0.1:8000/v1/models": served}))
+    models = (FoundModel("my-folder", False, draws=True), FoundModel("sd-turbo", False, draws=True))
+    assert list(machine.servers) == [FoundServer("gems serve", "http://127.0.0.1:8000/v1", models)]
+
+
 async def test_keys_are_found_in_the_folder_too_and_only_by_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f'{ROUTER}=sk-or-secret\nGEMS_PROFILE=paper\nOPENAI_API_KEY=" "\n', encoding="utf-8")
     machine = await look_around(tmp_path, Addresses(), {}, _answering({}))
@@ -297,8 +304,19 @@ def test_the_gpu_is_read_off_the_driver(script: str, found: str, tmp_path: Path)
     assert find_gpu(str(tmp_path / "none")) == ""
 
 
-def test_versions_are_told_without_loading() -> None:
-    assert set(find_packages()) <= {"torch", "diffusers"}
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("2.9.0+cu128", "2.9.0+cu128 (CUDA build)"),
+        ("2.9.0+cpu", "2.9.0+cpu (CPU build)"),
+        ("2.9.0+rocm6.4", "2.9.0+rocm6.4 (ROCm build)"),
+        ("2.9.0+xpu", "2.9.0+xpu (Intel GPU build)"),
+        ("2.9.0", "2.9.0"),
+    ],
+)
+def test_versions_are_told_without_loading(version: str, told: str) -> None:
+    found = find_packages(lambda name: {"torch": version, "diffusers": "0.42.1"}.get(name))
+    assert found == {"torch": told, "diffusers": "0.42.1"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gems.backends.local.placement import Memory, TooLarge, place
-from gems.core.profiles import LocalOptions
+from gems.core.context import Size
+from gems.core.profiles import BUILT_IN, LocalOptions
 
 _BILLION: Final = 1_000_000_000
 
@@ -26,6 +27,12 @@ class KnownModel:
     def weights(self) -> dict[str, int]:
         """Weights by part."""
         return {name: int(count * _BILLION) for name, count in self.parts.items()}
+
+    @property
+    def pixels(self) -> int:
+        """Of the pictures that its profile draws."""
+        width, height = Size.parse(BUILT_IN[self.profile].size)
+        return width * height
 
 
 # By quality, the best first, as far as there is a common opinion.
@@ -81,7 +88,7 @@ def best_fitting(memory: Memory, below: int | None = None) -> KnownModel | None:
         if below is not None and sum(model.weights.values()) >= below:
             continue
         try:
-            place(model.weights, memory, "bf16", LocalOptions())
+            place(model.weights, memory, "bf16", LocalOptions(), model.pixels)
         except TooLarge:
             continue
         return model

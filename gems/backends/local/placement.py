@@ -136,12 +136,12 @@ def _layouts(
     if asked in ("auto", "offload"):
         yield _Layout(Placement("offload", dtype), largest * OFFLOAD_SHARE + working, total)
     if asked in ("auto", "fp8"):
-        # Only what would not fit is cast, unless that is asked for: 8 bits cost a little of the picture.
-        cast = frozenset(
-            name
-            for name, size in sizes.items()
-            if name not in fixed and (size > LARGE if asked == "fp8" else size * OFFLOAD_SHARE > memory.free - working)
-        )
+        can_shrink = {name: size for name, size in sizes.items() if name not in fixed}
+        if asked == "auto":
+            # Only what has no room on the device: 8 bits cost a little of the picture.
+            cast = frozenset(name for name, size in can_shrink.items() if size * OFFLOAD_SHARE > memory.free - working)
+            yield _in_8_bits(parts, sizes, cast, dtype, working)
+        cast = frozenset(name for name, size in can_shrink.items() if size > LARGE)
         yield _in_8_bits(parts, sizes, cast, dtype, working)
     if asked == "nf4" or (asked == "auto" and memory.can_quantize):
         quantized = frozenset(name for name, size in sizes.items() if name not in fixed and size > LARGE)

@@ -69,9 +69,7 @@ def check_room(
     except TooLarge as error:
         raise refusal(model, weights, read, error) from error
     if device == "cpu" and sum(_counts(weights).values()) > _SLOW_ON_CPU:
-        return (
-            f"{model.source} draws on the CPU, as there is no GPU that torch can use: a picture may take many minutes"
-        )
+        return f"{model.source} draws on the CPU, where a picture may take many minutes: a GPU that torch can use is faster"
     return ""
 
 
