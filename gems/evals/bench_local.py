@@ -27,6 +27,8 @@ from gems.core.profiles import DrawingOptions, Endpoint, LocalOptions
 from gems.evals.figures import Figure, Target
 
 SPEED: Final = 0.97
+SPEED_ON_CPU: Final = 1 / 1.05
+"""A drawing of a second may take 5% longer."""
 TOGETHER: Final = 8
 REPEATS: Final = 5
 ROUNDING: Final = 1.0
@@ -160,7 +162,13 @@ async def _compare(
     note = f"{what}, {stand.device}, {stand.side} px, {stand.steps} steps: {seconds:.2f} s a drawing"
     ratios = [one / other for one, other in zip(alone["bare"], alone["ours"], strict=True)]
     figures = [
-        Figure("one drawing, of a bare loop's speed", statistics.median(ratios), "", Target("at least", SPEED), note),
+        Figure(
+            "one drawing, of a bare loop's speed",
+            statistics.median(ratios),
+            "",
+            Target("at least", SPEED if stand.full_size else SPEED_ON_CPU),
+            note,
+        ),
         Figure(
             f"{together} at once, of the speed of a server that draws one at a time",
             queued / batched,

@@ -35,7 +35,6 @@ ROUNDING = 1
 def _studio_closed() -> Iterator[None]:
     yield
     studio_of("cpu").close()
-    studio_of.cache_clear()
 
 
 def settings_for(home: Path, folder: Path, **more: Any) -> Settings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 
 from gems.backends.local.images import LocalImages, encode, studio_of
 from gems.backends.local.orders import LocalModel, Order, Painted
+from gems.backends.local.placement import GB, Memory
 from gems.backends.local.scripted import ScriptedStudio
 from gems.backends.local.workers import LocalStudio
 from gems.backends.services import make_images, make_models
@@ -34,9 +36,17 @@ class ScriptedDevice(ScriptedStudio):
     def __init__(self, **script: Any) -> None:
         super().__init__(**script)
         self.expected: list[LocalModel] = []
+        self.held: list[LocalModel] = []
+        self.memory = Memory("cpu", 64 * GB, 64 * GB, 64 * GB, can_offload=False)
 
     def expect(self, model: LocalModel) -> None:
         self.expected.append(model)
+
+    def holds(self, model: LocalModel) -> bool:
+        return model in self.held
+
+    def room(self, device: str) -> Memory:
+        return self.memory
 
 
 def images(source: Path | str, studio: ScriptedDevice | None = None, **more: Any) -> LocalImages:
@@ -82,6 +92,8 @@ async def test_an_edit_draws_over_the_picture(tiny: Tiny) -> None:
     request = replace(REQUEST, source=png(colour="blue"), references=(png(),))
     order = await ordered(tiny("sd-turbo"), request)
     assert [it.getpixel((0, 0)) for it in order.images] == [(0, 0, 255)]
+    drawing = await images(tiny("sd-turbo")).generate(request)
+    assert drawing.warnings == (f"diffusers:{tiny('sd-turbo')} starts from 1 pictures: 1 were left out",)
     assert order.sampling.strength == 0.6
     strong = await ordered(tiny("sd-turbo"), request, drawing=DrawingOptions(strength=0.9))
     assert strong.sampling.strength == 0.9
@@ -136,6 +148,34 @@ def test_a_check_begins_to_load_unless_the_device_is_shared(tiny: Tiny) -> None:
     assert len(studio.expected) == 1
 
 
+def test_a_model_without_room_is_refused_but_not_for_the_room_that_it_has_itself(tiny: Tiny) -> None:
+    studio = ScriptedDevice()
+    studio.memory = studio.memory._replace(free=1000)
+    model = images(tiny("sd-turbo"), studio)
+    with pytest.raises(GemsConfigError, match="are free: close what else uses it"):
+        model.check("a dog", 512, 512)
+    assert studio.expected == []
+    studio.held.append(model._model)
+    assert model.check("a dog", 512, 512) == []
+
+
+async def test_files_that_change_are_another_model_for_new_runs_alone(tiny: Tiny, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny("sd-turbo"), tmp_path / "sd-turbo")
+    studio = ScriptedDevice()
+    model = images(folder, studio)
+    before = model.identity
+    await model.generate(REQUEST)
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text() + " ")
+    assert model.identity == before, "a run that is under way keeps what it began with"
+    await model.generate(REQUEST)
+    model.check("a dog", 512, 512)
+    assert model.identity != before
+    await model.generate(REQUEST)
+    first, second, third = (order.model for order in studio.orders)
+    assert first == second != third
+
+
 def test_a_long_prompt_is_announced(tiny: Tiny) -> None:
     assert "reads 77" in images(tiny("sdxl")).check("a word " * 100, 512, 512)[0]
 
@@ -156,19 +196,21 @@ def test_identity_holds_what_decides_a_picture_and_nothing_else(tiny: Tiny, tmp_
         return repr(images(folder, drawing=drawing or DrawingOptions(), local=LocalOptions(**local)).identity)
 
     same = identity()
-    for placement in ({"placement": "fp8"}, {"batch": 1}, {"idle_seconds": 5}, {"device": "cpu"}):
+    for placement in ({"placement": "offload"}, {"batch": 1}, {"idle_seconds": 5}, {"device": "cpu"}):
         assert identity(**placement) == same
     assert identity(DrawingOptions(seconds=3, retries=0, concurrency=1)) == same
     changed = {
         identity(DrawingOptions(steps=3)),
         identity(DrawingOptions(strength=0.3)),
         identity(dtype="bf16"),
+        identity(placement="fp8"),
+        identity(placement="nf4"),
         identity(scheduler="FlowMatchHeunDiscreteScheduler"),
         identity(scheduler_options={"shift": 1.0}),
         identity(loras=[Lora(path=str(lora))]),
         identity(loras=[Lora(path=str(lora), scale=0.5)]),
     }
-    assert len(changed | {same}) == 8
+    assert len(changed | {same}) == 10
 
 
 def test_models_that_are_not_named_or_not_there() -> None:
@@ -198,6 +240,19 @@ def test_models_of_one_device_share_its_studio() -> None:
     assert isinstance(studio_of("cpu"), LocalStudio)
 
 
+def test_a_studio_that_was_closed_is_replaced() -> None:
+    first = studio_of("cpu")
+    first.close()
+    assert first.is_closed
+    assert studio_of("cpu") is not first
+
+
+def test_threads_that_ask_at_once_get_one_studio() -> None:
+    device = "one of many"
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(studio_of, [device] * 32))) == 1
+
+
 def test_the_factories_know_the_provider(tiny: Tiny, tmp_path: Path) -> None:
     assert isinstance(make_images(Endpoint(provider="diffusers", model="x")), LocalImages)
     (tmp_path / "gems.toml").write_text(
@@ -207,12 +262,6 @@ def test_the_factories_know_the_provider(tiny: Tiny, tmp_path: Path) -> None:
     models = make_models(load_settings(tmp_path, {}), "mine")
     assert models.images.name == f"diffusers:{tiny('sd-turbo')}"
     assert models.images.capabilities.edit
-
-
-@pytest.fixture(autouse=True)
-def _no_studio_is_left() -> Iterator[None]:
-    yield
-    studio_of.cache_clear()
 
 
 def test_a_painting_is_told_from_a_picture() -> None:

@@ -18,7 +18,7 @@ from gems.backends.images.presets import family_of
 from gems.backends.local.faults import explain_load, is_out_of_memory
 from gems.backends.local.images import sampling_of
 from gems.backends.local.loading import Loaded, choose_dtype, load
-from gems.backends.local.orders import LocalModel, Order
+from gems.backends.local.orders import LocalModel, Order, Painted
 from gems.backends.local.painting import paint
 from gems.backends.local.placement import Placement
 from gems.backends.local.quiet import WORKERS, hush
@@ -40,6 +40,7 @@ def picture(pipeline: Loaded, seed: int = 1) -> Any:
     source = pipeline.model.options.base or pipeline.model.source
     sampling = sampling_of(DrawingOptions(steps=2), family_of(source))
     painted = paint(pipeline, [Order(pipeline.model, "a red dog", seed, 64, 64, sampling)], lambda: False)
+    assert isinstance(painted[0], Painted)
     return np.asarray(painted[0].image, int)
 
 
@@ -81,7 +82,7 @@ def test_a_transformer_of_ones_own_is_loaded(tiny: Tiny, tmp_path: Path) -> None
     nearly = loaded(folder, transformer=str(write_gguf(folder, tmp_path / "t.gguf")))
     assert 0 < apart(plain, picture(nearly)) < 40
     assert type(nearly.pipe.transformer.layers[0].attention.to_q).__name__ == "GGUFLinear"
-    assert nearly.device_bytes < loaded(folder).device_bytes / 2
+    assert nearly.stored_bytes < loaded(folder).stored_bytes / 2
 
 
 def test_a_whole_model_in_one_file_is_loaded(tiny: Tiny, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_parts_are_stored_in_8_bits(family: str, tiny: Tiny) -> None:
     for name in large:
         assert torch.float8_e4m3fn in {weight.dtype for weight in getattr(cast.pipe, name).parameters()}
     assert {weight.dtype for weight in cast.pipe.vae.parameters()} == {torch.float32}
-    assert cast.device_bytes < plain.device_bytes
+    assert cast.stored_bytes < plain.stored_bytes
     exact = picture(plain)
     assert 0 < np.abs(exact - picture(cast)).mean() < np.abs(exact - picture(plain, seed=2)).mean()
 
@@ -155,8 +156,24 @@ def test_weights_of_another_model_are_told(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_a_lora_of_another_model_is_told(tiny: Tiny, tmp_path: Path) -> None:
     lora = write_lora(tiny("sdxl"), tmp_path / "lora.safetensors")
-    with pytest.raises(GemsConfigError, match=r"z-image-turbo"):
+    with pytest.raises(GemsConfigError, match=r"the LoRA lora\.safetensors does not fit ZImagePipeline: is it another"):
         loaded(tiny("z-image-turbo"), loras=[Lora(path=str(lora))])
+
+
+def test_a_lora_that_fits_in_part_is_laid_over_with_a_warning(tiny: Tiny, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    lora = write_lora(tiny("z-image-turbo"), tmp_path / "lora.safetensors")
+    halves = {name.replace("layers.1.", "layers.9."): tensor for name, tensor in load_file(lora).items()}
+    save_file(halves, lora)
+    pipeline = loaded(tiny("z-image-turbo"), loras=[Lora(path=str(lora))])
+    assert pipeline.warnings == (
+        "only a part of the LoRA lora.safetensors fits ZImagePipeline: is it another model's?",
+    )
+    sampling = sampling_of(DrawingOptions(steps=1), family_of("z-image-turbo"))
+    painted = paint(pipeline, [Order(pipeline.model, "a dog", 1, 64, 64, sampling)], lambda: False)[0]
+    assert isinstance(painted, Painted)
+    assert painted.warnings == pipeline.warnings
 
 
 @pytest.mark.parametrize("name", ["Kandinsky9Pipeline", "utils", "AutoencoderKL"])
@@ -179,7 +196,7 @@ def test_a_class_that_diffusers_has_not_is_told(name: str, tiny: Tiny, tmp_path:
         (ValueError("Cannot load because conv_in.weight expected shape [4] but got [9]"), "the weights do not fit"),
         (
             OSError("something odd\nover two lines"),
-            "a/b cannot be loaded: OSError: something odd over two lines; fetch it",
+            "a/b cannot be loaded: OSError: something odd over two lines; run `gems pull",
         ),
     ],
 )
@@ -195,6 +212,9 @@ def test_running_out_of_memory_passes_and_so_do_our_own_words() -> None:
             raise error
         assert caught.value is error
     assert not is_out_of_memory(ValueError("out of memory"))
+    assert is_out_of_memory(
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes")
+    )
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"))
 
 

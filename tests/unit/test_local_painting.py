@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from gems.backends.images.presets import family_of
 from gems.backends.local.images import sampling_of
 from gems.backends.local.loading import Loaded, load
-from gems.backends.local.orders import LocalModel, Order, Sampling
+from gems.backends.local.orders import LocalModel, Order, Painted, Sampling
 from gems.backends.local.painting import Stopped, paint
 from gems.backends.local.placement import Placement
 from gems.backends.local.quiet import one_load
@@ -50,7 +51,13 @@ def order(pipeline: Loaded, prompt: str = "a red dog", seed: int = 1, **more: An
 
 
 def draw(pipeline: Loaded, orders: Sequence[Order]) -> list[Image.Image]:
-    return [painted.image for painted in paint(pipeline, orders, lambda: False)]
+    return [it.image for it in painted(pipeline, orders)]
+
+
+def painted(pipeline: Loaded, orders: Sequence[Order]) -> list[Painted]:
+    found = paint(pipeline, orders, lambda: False)
+    assert all(isinstance(it, Painted) for it in found)
+    return found  # type: ignore[return-value]
 
 
 def apart(one: Image.Image, other: Image.Image) -> int:
@@ -131,9 +138,9 @@ def test_a_picture_is_redrawn_in_one_step_at_least(loaded: Load) -> None:
 @pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_the_lost_end_of_a_long_prompt_is_told(family: str, loaded: Load) -> None:
     pipeline = loaded(family)
-    fits = paint(pipeline, [order(pipeline, "a dog at sea")], lambda: False)[0]
+    fits = painted(pipeline, [order(pipeline, "a dog at sea")])[0]
     assert fits.warnings == ()
-    long = paint(pipeline, [order(pipeline, "word " * 400 + "THE END")], lambda: False)[0]
+    long = painted(pipeline, [order(pipeline, "word " * 400 + "THE END")])[0]
     assert len(long.warnings) == 1
     assert "of the prompt's" in long.warnings[0]
     assert "lost is" in long.warnings[0]
@@ -204,32 +211,82 @@ def test_a_listener_that_fails_does_not_spoil_the_picture(loaded: Load, caplog: 
     assert "a listener to the progress of a drawing failed" in caplog.text
 
 
-def test_a_flat_picture_is_suspected(loaded: Load) -> None:
+class Fake:
+    """A pipeline that answers a call with what it is told to."""
+
+    def __init__(self, answer: Callable[[int, int], dict[str, Any]], **parts: Any) -> None:
+        self.answer = answer
+        self.freed = 0
+        vars(self).update(parts)
+
+    def maybe_free_model_hooks(self) -> None:
+        self.freed += 1
+
+    def __call__(self, width: int, height: int, **more: Any) -> Any:
+        return SimpleNamespace(**self.answer(width, height))
+
+
+def faked(pipeline: Loaded, pipe: Fake) -> Loaded:
+    return replace(pipeline, pipe=pipe, embeddings=None, most_tokens=None)
+
+
+def test_a_flat_picture_is_suspected_and_another_size_told(loaded: Load) -> None:
+    pipeline = loaded("sd-turbo")
+    flat = faked(pipeline, Fake(lambda width, height: {"images": [Image.new("RGB", (width, 2 * height))]}))
+    size, colour = painted(flat, [order(pipeline)])[0].warnings
+    assert "drew 64x128 in place of 64x64" in size
+    assert "one flat colour" in colour
+
+
+def test_the_models_own_checker_refuses_one_picture_and_not_its_company(loaded: Load) -> None:
     pipeline = loaded("sd-turbo")
 
-    class Flat:
-        def __call__(self, width: int, height: int, **more: Any) -> Any:
-            from types import SimpleNamespace
+    def answer(width: int, height: int) -> dict[str, Any]:
+        return {"images": [Image.new("RGB", (width, height))] * 3, "nsfw_content_detected": [False, True, False]}
 
-            return SimpleNamespace(images=[Image.new("RGB", (width, height))])
+    pipe = Fake(answer)
+    first, second, third = paint(faked(pipeline, pipe), [order(pipeline)] * 3, lambda: False)
+    assert isinstance(first, Painted)
+    assert isinstance(third, Painted)
+    assert isinstance(second, DrawingRefused)
+    assert "unsafe" in str(second)
+    assert pipe.freed == 1
 
-    flat = replace(pipeline, pipe=Flat(), embeddings=None)
-    assert "one flat colour" in paint(flat, [order(pipeline)], lambda: False)[0].warnings[0]
+
+def test_a_failure_leaves_the_pipeline_as_it_was(loaded: Load) -> None:
+    import torch
+
+    vae = torch.nn.Linear(2, 2, dtype=torch.float16)
+    vae.dtype = torch.float16  # type: ignore[assignment]  # as diffusers' models have it
+
+    def fail(width: int, height: int) -> dict[str, Any]:
+        vae.float()
+        vae.dtype = torch.float32  # type: ignore[assignment]
+        raise torch.OutOfMemoryError("while decoding")
+
+    pipeline, pipe = loaded("sd-turbo"), Fake(fail, vae=vae)
+    with pytest.raises(torch.OutOfMemoryError):
+        paint(faked(pipeline, pipe), [order(pipeline)], lambda: False)
+    assert vae.weight.dtype == torch.float16
+    assert pipe.freed == 1
 
 
-def test_a_picture_that_the_models_own_checker_blacks_out_is_a_refusal(loaded: Load) -> None:
+def test_a_processor_in_the_tokenizers_place_never_takes_a_prompt_for_an_address(loaded: Load) -> None:
     pipeline = loaded("sd-turbo")
+    inner = pipeline.pipe.tokenizer
 
-    class Prude:
-        def maybe_free_model_hooks(self) -> None: ...
+    class Processor:
+        tokenizer = inner
 
-        def __call__(self, width: int, height: int, **more: Any) -> Any:
-            from types import SimpleNamespace
+        def __call__(self, images: str, **more: Any) -> Any:
+            raise AssertionError(f"it would open {images!r}")
 
-            return SimpleNamespace(images=[Image.new("RGB", (width, height))], nsfw_content_detected=[True])
+    def with_tokenizer(tokenizer: object) -> Loaded:
+        return replace(pipeline, pipe=SimpleNamespace(tokenizer=tokenizer))
 
-    with pytest.raises(DrawingRefused, match="unsafe"):
-        paint(replace(pipeline, pipe=Prude(), embeddings=None), [order(pipeline)], lambda: False)
+    assert with_tokenizer(Processor()).cut_off("http://localhost/x.png") is None
+    assert with_tokenizer(Processor()).cut_off("a " * 100) == pipeline.cut_off("a " * 100)
+    assert with_tokenizer(object()).cut_off("a " * 100) is None
 
 
 def test_a_class_that_cannot_start_from_a_picture_says_so(loaded: Load) -> None:
@@ -237,6 +294,7 @@ def test_a_class_that_cannot_start_from_a_picture_says_so(loaded: Load) -> None:
     unknown = replace(pipeline, facts=replace(pipeline.facts, redraws_by=""))
     with pytest.raises(GemsConfigError, match="cannot start from a picture"):
         paint(unknown, [order(pipeline, images=(Image.new("RGB", (64, 64)),))], lambda: False)
+    assert painted(pipeline, [order(pipeline)])
     only_edits = replace(pipeline, facts=replace(pipeline.facts, needs_image=True))
     with pytest.raises(GemsConfigError, match="only changes pictures: give it one"):
         paint(only_edits, [order(pipeline)], lambda: False)

@@ -48,6 +48,7 @@ def test_equal_orders_are_taken_together_up_to_the_limit() -> None:
         job(1, model=LocalModel("n")),
         job(1, model=LocalModel("m", LocalOptions(scheduler="X"))),
         job(1, sampling=Sampling(steps=3)),
+        job(1, seconds=5.0),
         job(1, sampling=Sampling(negative_prompt="blur")),
         job(1, images=(Image.new("RGB", (8, 8)),)),
     ],
@@ -147,6 +148,20 @@ def test_a_closed_queue_gives_back_what_waits_and_takes_nothing() -> None:
     late = Errand(lambda _: None)
     waiting.send(ME, late)
     assert isinstance(late.result.exception(0), ModelOutage)
+
+
+def test_what_comes_back_to_a_closed_queue_is_told_so() -> None:
+    waiting = queue(job(0), job(1))
+    taken = waiting.take(ME, 0)
+    assert isinstance(taken, list)
+    given_up = Errand(lambda _: None)
+    waiting.send(ME, given_up)
+    given_up.result.cancel()
+    waiting.close()  # is not disturbed by an errand that nobody waits for
+    waiting.put_back(taken)
+    for it in taken:
+        with pytest.raises(ModelOutage, match="this process is ending"):
+            it.result.result(0)
 
 
 def test_a_job_can_be_ended_before_it_was_begun_and_after() -> None:

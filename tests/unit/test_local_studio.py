@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +21,7 @@ from gems.backends.local.loading import Loaded, load
 from gems.backends.local.orders import LocalModel, Order, Painted, Sampling
 from gems.backends.local.placement import GB, Memory, Placement
 from gems.backends.local.studio import Figures
-from gems.backends.local.weights import Weights
+from gems.backends.local.weights import Weights, find_weights
 from gems.backends.local.workers import LocalStudio
 from gems.core.errors import GemsConfigError, ModelOutage
 from gems.core.profiles import LocalOptions
@@ -215,6 +218,99 @@ async def test_after_running_out_of_memory_one_picture_is_tried_once_more_with_l
         assert (made.figures().drawn, made.figures().failed) == (2, 1)
 
 
+async def test_of_a_batch_without_memory_each_gets_its_own_end(tiny: Folder) -> None:
+    goes: list[str] = []
+
+    def script(loaded: Loaded) -> None:
+        def hook(*_: Any) -> None:
+            goes.append("")
+            # The batch fails, then the first single, and what the second is tried with after tiling.
+            if len(goes) in (1, 2, 4, 6):
+                raise_out_of_memory()
+
+        loaded.pipe.unet.register_forward_pre_hook(hook)
+
+    one_step = Sampling(steps=1, guidance_scale=0.0)
+    async with studio(loader=Loader(script)) as made:
+        orders = [order(tiny("sd-turbo"), seed, sampling=one_step) for seed in range(4)]
+        first, second, third, fourth = await asyncio.gather(*map(made.draw, orders), return_exceptions=True)
+        # 1 batch, 2 first, 3 first once more, 4 second (nothing is left to give back), 5 third, 6 fourth
+        assert isinstance(first, Painted)
+        assert isinstance(second, ModelOutage)
+        assert isinstance(third, Painted)
+        assert isinstance(fourth, ModelOutage)
+        assert "ran out of memory" in str(second)
+        assert (made.figures().drawn, made.figures().failed, made.figures().drawing) == (2, 2, 0)
+
+
+async def test_of_a_batch_without_memory_the_cancelled_are_left_out(tiny: Folder) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        begun.set()
+        go_on.wait(20)
+        raise_out_of_memory()
+
+    async with studio(loader=Loader(lambda it: once_before_a_call(it.pipe, pause))) as made:
+        tasks = [asyncio.create_task(made.draw(order(tiny("sd-turbo"), seed))) for seed in range(3)]
+        await until(begun.is_set)
+        tasks[1].cancel()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(it) for it in done] == [Painted, asyncio.CancelledError, Painted]
+        assert (made.figures().drawn, made.figures().cancelled) == (2, 1)
+
+
+async def test_others_leave_the_device_before_a_picture_is_made_with_less(tiny: Folder) -> None:
+    loader = Loader()
+    async with studio(loader=loader) as made:
+        await made.draw(order(tiny("sdxl")))
+        await made.ready(LocalModel(str(tiny("sd-turbo"))))
+        once_before_a_call(loader.loaded[1].pipe, raise_out_of_memory)
+        await made.draw(order(tiny("sd-turbo")))
+        assert list(made.placements()["cpu"]) == [str(tiny("sd-turbo"))]
+        assert not loader.loaded[1].pipe.vae.use_tiling
+
+
+async def test_an_error_holds_no_tensors(tiny: Folder) -> None:
+    held: list[weakref.ref[Any]] = []
+
+    def script(loaded: Loaded) -> None:
+        def hook(_: Any, arguments: tuple[Any, ...]) -> None:
+            held.append(weakref.ref(arguments[0]))
+            raise RuntimeError("broken")
+
+        loaded.pipe.unet.register_forward_pre_hook(hook)
+
+    async with studio(loader=Loader(script)) as made:
+        with pytest.raises(ModelOutage, match="broken") as caught:
+            await made.draw(order(tiny("sd-turbo")))
+        gc.collect()
+        assert [it() for it in held] == [None]
+        # Where it came from can be read all the same.
+        assert "test_local_studio.py" in caught.value.__cause__.__notes__[0]  # type: ignore[union-attr]
+
+
+async def test_a_worker_outlives_a_device_that_fails_at_everything(
+    tiny: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = threading.Event()
+
+    def memory(_: str) -> Memory:
+        if broken.is_set():
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return PLENTY
+
+    async with studio(memory=memory) as made:
+        await made.draw(order(tiny("sd-turbo")))
+        broken.set()
+        with pytest.raises(ModelOutage, match="illegal memory access"):
+            await made.draw(order(tiny("sdxl")))
+        broken.clear()
+        assert (await made.draw(order(tiny("sd-turbo")))).image.size == (64, 64)
+
+
 async def test_any_other_failure_is_an_outage_that_names_the_model(tiny: Folder) -> None:
     def fail() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -261,6 +357,77 @@ async def test_the_least_used_pipeline_makes_room_for_another(tiny: Folder) -> N
     assert {label for _, _, label in loader.loads} == {"resident, bf16"}
 
 
+async def test_a_layout_that_was_asked_for_makes_nobody_leave(tiny: Folder) -> None:
+    card = Memory("card", 60 * GB, 80 * GB, 64 * GB)
+    loader = Loader()
+    offload = LocalOptions(placement="offload")
+    async with studio(memory=lambda _: card, loader=loader) as made:
+        for folder in (tiny("sd-turbo"), tiny("sdxl"), tiny("sd-turbo"), tiny("sdxl")):
+            await made.draw(order(folder, options=offload))
+    assert len(loader.loads) == 2
+
+
+async def test_what_a_studio_holds_counts_as_free_for_who_asks_for_room(tiny: Folder) -> None:
+    loader = Loader()
+    async with studio(("card",), loader=loader) as made:
+        model = LocalModel(str(tiny("sd-turbo")))
+        assert not made.holds(model)
+        assert made.room("card") == PLENTY
+        await made.ready(model)
+        assert made.holds(model)
+        loader.loaded[0].device = "card"
+        assert made.room("card").free == PLENTY.free + loader.loaded[0].stored_bytes
+        await made.rest()
+        assert (made.room("card").free, made.room("card").host_free) == (
+            PLENTY.free,
+            PLENTY.host_free + loader.loaded[0].stored_bytes,
+        )
+
+
+async def test_files_that_changed_meanwhile_are_not_drawn_with(tiny: Folder) -> None:
+    async with studio() as made:
+        model = LocalModel(str(tiny("sd-turbo")))
+        right = replace(model, fingerprint=find_weights(model).fingerprint)
+        assert (await made.draw(replace(order(tiny("sd-turbo")), model=right))).image.size == (64, 64)
+        with pytest.raises(GemsConfigError, match="have changed meanwhile: start the run anew"):
+            await made.draw(replace(order(tiny("sd-turbo")), model=replace(model, fingerprint="other")))
+
+
+async def test_rest_goes_on_when_nobody_waits_for_it(tiny: Folder) -> None:
+    loader = Loader()
+    async with studio(loader=loader) as made:
+        steps: list[int] = []
+        slow = order(
+            tiny("sd-turbo"),
+            sampling=Sampling(steps=60, guidance_scale=0.0),
+            progress=lambda step, _: steps.append(step),
+        )
+        drawing = asyncio.create_task(made.draw(slow))
+        await until(lambda: len(steps) > 2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await made.rest()
+        await drawing
+        await until(lambda: loader.loaded[0]._is_resting)
+
+
+async def test_a_pipeline_that_cannot_leave_in_whole_is_released(
+    tiny: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(loaded: Loaded) -> None:
+        def fail(_: str) -> None:
+            raise RuntimeError("half-way")
+
+        loaded.pipe.to = fail
+
+    loader = Loader(script)
+    async with studio(loader=loader) as made:
+        await made.ready(LocalModel(str(tiny("sd-turbo"))))
+        await made.rest()
+        assert made.placements() == {"cpu": {}}
+    assert "could not leave cpu" in caplog.text
+
+
 async def test_a_pipeline_that_is_idle_is_released(tiny: Folder) -> None:
     loader = Loader()
     async with studio(loader=loader) as made:
@@ -287,10 +454,10 @@ async def test_a_pipeline_rests_while_others_need_the_memory(tiny: Folder) -> No
 
 async def test_where_the_machine_has_no_room_for_resting_weights_they_go(tiny: Folder) -> None:
     loader = Loader()
-    async with studio(memory=lambda _: PLENTY._replace(host_free=0), loader=loader) as made:
+    async with studio(("card",), memory=lambda _: PLENTY._replace(host_free=0), loader=loader) as made:
         await made.draw(order(tiny("sd-turbo")))
         await made.rest()
-        assert made.placements() == {"cpu": {}}
+        assert made.placements() == {"card": {}}
         await made.draw(order(tiny("sd-turbo")))
     assert len(loader.loads) == 2
 
@@ -313,7 +480,7 @@ async def test_a_pipeline_that_finds_its_memory_taken_is_laid_out_anew(tiny: Fol
                 "placement",
                 "embeddings",
                 "most_tokens",
-                "device_bytes",
+                "stored_bytes",
                 "used",
             )
             worker._pipes[model] = Evicted(**{name: getattr(loaded, name) for name in fields})

@@ -168,6 +168,11 @@ def test_files_that_hold_something_else_than_they_should(z_image: Path, tmp_path
     refused(r"own\.gguf is missing: check the path", z_image, tmp_path, transformer="own.gguf")
 
 
+def test_settings_that_mean_nothing_there(tiny: Tiny) -> None:
+    refused("local.revision is set, but .* is a folder", tiny("sd-turbo"), revision="main")
+    refused("local.base is set, but .* is no single file", tiny("sd-turbo"), base="stabilityai/sd-turbo")
+
+
 def test_a_transformer_for_a_model_that_has_none(tiny: Tiny, z_image: Path, tmp_path: Path) -> None:
     gguf = write_gguf(z_image, tmp_path / "own.gguf")
     refused(
@@ -235,6 +240,10 @@ def _misindex(path: Path) -> None:
         (lambda path: path.write_bytes(b"\xff" * 999), "is no safetensors file"),
         (lambda path: path.with_name("config.json").unlink(), r"transformer/config\.json is missing"),
         (lambda path: path.with_name("config.json").write_text("{"), r"transformer/config\.json is not JSON"),
+        (
+            lambda path: path.with_name("adapter_config.json").write_text("{}"),
+            "adapter_config.json would lay other weights",
+        ),
         (lambda path: path.with_name("model.py").write_text("boom()"), "'transformer' has Python files"),
         (lambda path: shutil.rmtree(path.parent), "transformer is missing: copy it again"),
         (lambda path: shutil.rmtree(path.parents[1] / "scheduler"), "scheduler is missing: copy it again"),

@@ -255,7 +255,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
 def family_of(model: str) -> Family | None:
     """The family that a model's name, repository or folder tells of; None when it tells of none."""
     name = re.sub(r"[\s_]+", "-", model.lower())
-    return next((family for family in FAMILIES if re.search(family.pattern, name)), None)
+    # The last part of a path says more than the folders it lies in.
+    names = dict.fromkeys((name.rstrip("/").rpartition("/")[2], name))
+    return next((family for it in names for family in FAMILIES if re.search(family.pattern, it)), None)
 
 
 def as_in_paper(family: Family) -> Family:

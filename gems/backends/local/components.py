@@ -16,6 +16,7 @@ from gems.core.errors import GemsConfigError
 
 CONFIG: Final = "config.json"
 _SCHEDULER_CONFIG: Final = "scheduler_config.json"
+_ADAPTER: Final = "adapter_config.json"
 _QUANTIZED: Final = "quantization_config"
 
 
@@ -57,6 +58,11 @@ class Survey:
             names = self._names_of(name)
             if any(it.endswith(".py") for it in names):
                 raise refuse_code_of(self._where, name)
+            if _ADAPTER in names:
+                raise GemsConfigError(
+                    f"{self._folder(name) / _ADAPTER} would lay other weights over those of {name} unasked: take it away, "
+                    "and name a LoRA in local.loras"
+                )
             if component.kind == "scheduler":
                 self._read(name, _SCHEDULER_CONFIG)
             elif component.kind == "model":

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -17,6 +20,7 @@ ReadMemory = Callable[[str], Memory]
 
 CPU_SHARE: Final = 0.9
 """Of the machine's free memory that weights may take: the loop and the system go on beside them."""
+_CGROUP: Final = Path("/sys/fs/cgroup")
 _QUANTIZES: Final = ("cuda", "xpu")
 
 
@@ -53,7 +57,7 @@ def read_memory(device: str) -> Memory:
     """What a device has free now."""
     import torch
 
-    host = psutil.virtual_memory()
+    host = min(psutil.virtual_memory().available, _container_free())
     kind = device.partition(":")[0]
     if kind in ("cuda", "xpu"):
         part: Any = torch.cuda if kind == "cuda" else torch.xpu
@@ -62,12 +66,33 @@ def read_memory(device: str) -> Memory:
         free += part.memory_reserved(device) - part.memory_allocated(device)
         offloads = importlib.util.find_spec("accelerate") is not None
         quantizes = offloads and kind in _QUANTIZES and importlib.util.find_spec("bitsandbytes") is not None
-        return Memory(device, free, total, int(host.available * CPU_SHARE), offloads, quantizes)
-    free, total = int(host.available * CPU_SHARE), host.total
+        return Memory(device, free, total, int(host * CPU_SHARE), offloads, quantizes)
+    free, total = int(host * CPU_SHARE), psutil.virtual_memory().total
     if kind == "mps":
         total = torch.mps.recommended_max_memory()
         free = min(free, total - torch.mps.driver_allocated_memory())
     return Memory(device, free, total, free, can_offload=False)
+
+
+def _container_free(folder: Path = _CGROUP) -> float:
+    """What a container of Linux's second control groups may still take, in bytes; infinite where there is no limit."""
+    try:
+        most = int((folder / "memory.max").read_text(encoding="ascii"))
+        held = int((folder / "memory.current").read_text(encoding="ascii"))
+        # What is only a copy of files is given up when it is needed.
+        cached = re.search(r"^inactive_file (\d+)$", (folder / "memory.stat").read_text(encoding="ascii"), re.MULTILINE)
+    except (OSError, ValueError):
+        return math.inf
+    return max(0, most - held + (int(cached[1]) if cached else 0))
+
+
+def use_device(device: str) -> None:
+    """Have this thread's tensors go there where a library does not say which device it means."""
+    import torch
+
+    kind = device.partition(":")[0]
+    if kind in ("cuda", "xpu"):
+        getattr(torch, kind).set_device(device)
 
 
 def empty_cache(device: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from gems.backends.cleaning import clean
+from gems.backends.local.hub_cache import is_hub_id, pull_command
 from gems.backends.local.orders import LocalModel
 from gems.core.errors import GemsConfigError
 
@@ -16,7 +18,9 @@ _MISFIT: Final = re.compile(
     r"newly initialized|cannot be loaded because the following keys are missing",
     re.IGNORECASE,
 )
-_NO_MEMORY: Final = re.compile(r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", re.IGNORECASE)
+_NO_MEMORY: Final = re.compile(
+    r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
 _PACKAGE: Final = re.compile(
     r"pip install [`'\"]?([\w-]+)|No module named '(\w+)'|requires (?:the )?`?([\w-]+)`? ?(?:library|package)"
 )
@@ -52,6 +56,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def let_go(error: BaseException | None) -> None:
+    """Have an error and its causes hold no frames: those keep tensors, which are the device's memory.
+
+    Where it came from stays as a note.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.add_note("".join(traceback.format_tb(error.__traceback__)))
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 def _explained(model: LocalModel, error: Exception) -> str:
     said = clean(str(error)) or type(error).__name__
     if isinstance(error, ImportError) and (found := _PACKAGE.search(str(error))):
@@ -62,5 +78,5 @@ def _explained(model: LocalModel, error: Exception) -> str:
         return (
             f"{model.source}: the weights do not fit the configuration of {what}; is a file another model's? ({said})"
         )
-    remedy = "fetch it again with `gems pull`" if "/" in model.source else "check the files"
+    remedy = pull_command(model.source) if is_hub_id(model.source) else "check the files"
     return f"{model.source} cannot be loaded: {type(error).__name__}: {said}; {remedy}"

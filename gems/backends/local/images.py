@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Mapping
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,17 +29,24 @@ COMPRESSION: Final = 1
 """zlib level of the PNGs: a level more costs more time than it saves bytes, and photographs hardly shrink."""
 REFERENCE_STRENGTH: Final = 0.8
 """Of a picture that is only to be followed: it gives the composition, the prompt the rest."""
+_FEWER_BITS: Final = ("fp8", "nf4")
 _REDRAWN: Final = (
     "An edit draws the whole picture again over the old one: describe the picture as it should be, not the change."
 )
 
 
-@cache
+_STUDIOS: Final[dict[str, LocalStudio]] = {}
+_one_by_one: Final = threading.Lock()
+
+
 def studio_of(device: str) -> LocalStudio:
-    """The studio of a device: all models of this process that run there share it."""
+    """The studio of a device: all models of this process that run there share it. One that was closed is replaced."""
     from gems.backends.local.workers import LocalStudio
 
-    return LocalStudio([device])
+    with _one_by_one:
+        if device not in _STUDIOS or _STUDIOS[device].is_closed:
+            _STUDIOS[device] = LocalStudio([device])
+        return _STUDIOS[device]
 
 
 class LocalImages:
@@ -63,7 +72,8 @@ class LocalImages:
         self._endpoint = endpoint
         self._shares_device = shares_device
         self._given_studio = studio
-        self._model = LocalModel(endpoint.model, endpoint.local, endpoint.folder)
+        self._named = LocalModel(endpoint.model, endpoint.local, endpoint.folder)
+        self._surveyed: Weights | None = None
         self._family = chosen_family(endpoint)
 
     @property
@@ -73,7 +83,10 @@ class LocalImages:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The weights, and every setting that decides a picture. How they are laid out in memory is not among them."""
+        """The weights, and every setting that decides a picture.
+
+        How they are laid out in memory is not among them, so that a run may go on on another device; unless it is asked for.
+        """
         options = self._endpoint.local
         return {
             "model": self.name,
@@ -81,6 +94,7 @@ class LocalImages:
             **picture_settings(self._endpoint.drawing, self._family),
             "strength": self._endpoint.drawing.strength,
             "dtype": options.dtype,
+            "bits": options.placement if options.placement in _FEWER_BITS else "",
             "loras": [lora.model_dump() for lora in options.loras],
             "scheduler": [options.scheduler, options.scheduler_options],
         }
@@ -107,6 +121,7 @@ class LocalImages:
         Raises:
             GemsConfigError: any of these.
         """
+        self._surveyed = None  # a new run takes the files as they are now
         check_size(self.name, sizes_of(self._facts, self._family), width, height)
         device = self._studio.devices[0]
         warnings = [length_warning(prompt, self._family)] if self._family else []
@@ -127,30 +142,42 @@ class LocalImages:
             DrawingRefused: the model shows no picture, or cannot edit.
             GemsConfigError: the weights cannot be loaded.
         """
-        order = await asyncio.to_thread(self._order, request, progress)
+        order, warnings = await asyncio.to_thread(self._order, request, progress)
         studio = await asyncio.to_thread(lambda: self._studio)
         painted = await studio.draw(order)
-        return Drawing(await asyncio.to_thread(encode, painted.image), painted.seconds, warnings=painted.warnings)
+        content = await asyncio.to_thread(encode, painted.image)
+        return Drawing(content, painted.seconds, warnings=(*warnings, *painted.warnings))
 
     async def rest(self) -> None:
         """Leave the device's memory to others until the next drawing."""
         await (await asyncio.to_thread(lambda: self._studio)).rest()
 
-    @cached_property
+    @property
     def _weights(self) -> Weights:
-        return find_weights(self._model)
+        if self._surveyed is None:
+            self._surveyed = find_weights(self._named)
+        return self._surveyed
+
+    @property
+    def _model(self) -> LocalModel:
+        """With the files that a picture's identity speaks of: they are drawn with, or nothing is."""
+        return replace(self._named, fingerprint=self._weights.fingerprint)
 
     @property
     def _facts(self) -> PipelineFacts:
         return facts_of(self._weights.pipeline_class)
 
-    @cached_property
+    @property
     def _studio(self) -> LocalStudio:
         if self._given_studio is not None:
             return self._given_studio
+        return studio_of(self._device)
+
+    @cached_property
+    def _device(self) -> str:
         from gems.backends.local.devices import find_device
 
-        return studio_of(find_device(self._endpoint.local.device))
+        return find_device(self._endpoint.local.device)
 
     def _check_room(self, device: str, pixels: int) -> str:
         """A warning, where drawing will be slow.
@@ -160,9 +187,19 @@ class LocalImages:
         """
         from gems.backends.local.rooms import check_room
 
-        return check_room(self._model, self._weights, device, pixels, shared=self._shares_device)
+        studio = self._studio
+        return check_room(
+            self._model,
+            self._weights,
+            device,
+            pixels,
+            shared=self._shares_device,
+            memory=studio.room,
+            is_loaded=studio.holds(self._model),
+        )
 
-    def _order(self, request: DrawRequest, progress: Progress | None) -> Order:
+    def _order(self, request: DrawRequest, progress: Progress | None) -> tuple[Order, list[str]]:
+        """The order, and what of the request it leaves out."""
         facts, drawing = self._facts, self._endpoint.drawing
         most = most_inputs(facts, self._family) if drawing.edit is not False else 0
         if request.source is not None and not most:
@@ -171,7 +208,11 @@ class LocalImages:
         sampling = sampling_of(drawing, self._family)
         if request.source is None:
             sampling = sampling._replace(strength=max(sampling.strength, REFERENCE_STRENGTH))
-        return Order(
+        left_out = len(given) - most
+        warnings = (
+            [f"{self.name} starts from {most or 'no'} pictures: {left_out} were left out"] if left_out > 0 else []
+        )
+        order = Order(
             model=self._model,
             prompt=request.prompt,
             seed=request.seed,
@@ -182,6 +223,7 @@ class LocalImages:
             seconds=drawing.seconds,
             progress=progress,
         )
+        return order, warnings
 
 
 def chosen_family(endpoint: Endpoint) -> Family | None:

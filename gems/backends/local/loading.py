@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from gems.backends.images.presets import Family, family_of
@@ -15,9 +16,10 @@ from gems.backends.local.lengths import CutOff, cut_off
 from gems.backends.local.orders import LocalModel, Order
 from gems.backends.local.pipelines import PipelineFacts, facts_of
 from gems.backends.local.placement import Dtype, Placement
-from gems.backends.local.quiet import one_load
+from gems.backends.local.quiet import listening, one_load
 from gems.backends.local.weights import Weights, path_of
 from gems.core.errors import GemsConfigError
+from gems.core.profiles import LocalOptions, Lora
 
 _SENSITIVE: Final = ("pos_embed", "patch_embed", "norm", "lm_head", "^proj_in$", "^proj_out$")
 """Layers that are small, and that a picture suffers from when they are stored in 8 bits; and one that shares its weights
@@ -37,8 +39,10 @@ class Loaded:
     embeddings: PromptEmbeddings | None
     most_tokens: int | None = None
     """Longest prompt that is read."""
-    device_bytes: int = 0
-    """Of the weights, as they are stored."""
+    stored_bytes: int = 0
+    """Of the weights, as they lie in memory."""
+    warnings: tuple[str, ...] = ()
+    """What did not fit when it was loaded."""
     used: float = field(default_factory=time.monotonic)
     """When it was last at work, by the monotonic clock."""
     _is_resting: bool = field(default=False, init=False)
@@ -65,8 +69,12 @@ class Loaded:
 
     def cut_off(self, prompt: str) -> CutOff | None:
         """What of a prompt is not read; None when all is."""
+        from transformers import PreTrainedTokenizerBase
+
         tokenizer = getattr(self.pipe, self.facts.counts_by, None)
-        if tokenizer is None or self.most_tokens is None:
+        # Some have a processor there, which takes a text for the address of a picture.
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) or self.most_tokens is None:
             return None
         return cut_off(tokenizer, prompt, self.most_tokens - self.facts.frame_tokens, before=self.facts.before)
 
@@ -91,11 +99,23 @@ class Loaded:
     def rest(self) -> None:
         """Leave the device's memory to others; the weights wait in the machine's."""
         self.forget()
+        # Before: what is moved in part has to be moved back too.
+        self._is_resting = True
         if self.placement.how == "resident":
             self.pipe.to("cpu")
         else:
             self.pipe.maybe_free_model_hooks()
-        self._is_resting = True
+
+    @property
+    def device_bytes(self) -> int:
+        """What it holds of the device between drawings."""
+        has_left = self._is_resting and self.device != "cpu"
+        return 0 if has_left or self.placement.how != "resident" else self.stored_bytes
+
+    @property
+    def host_bytes(self) -> int:
+        """What it holds of the machine's memory between drawings."""
+        return self.stored_bytes if self.device == "cpu" else self.stored_bytes - self.device_bytes
 
     def wake(self) -> None:
         """Be ready to draw again."""
@@ -103,14 +123,18 @@ class Loaded:
             self.pipe.to(self.device)
         self._is_resting = False
 
-    def relieve(self) -> bool:
-        """Take less of the device's memory from now on, after it ran out. Answers whether there was something to do."""
+    def relieve(self, host_free: int) -> bool:
+        """Take less of the device's memory from now on, after it ran out. Answers whether there was something to do.
+
+        Args:
+            host_free: Bytes that the machine's memory has room for.
+        """
         vae = getattr(self.pipe, "vae", None)
         done = False
         if vae is not None and hasattr(vae, "enable_tiling") and not getattr(vae, "use_tiling", True):
             vae.enable_tiling()
             done = True
-        if self.placement.how == "resident" and can_offload(self.device):
+        if self.placement.how == "resident" and can_offload(self.device) and self.stored_bytes <= host_free:
             self.pipe.enable_model_cpu_offload(device=self.device)
             self.placement = Placement("offload", self.placement.dtype)
             done = True
@@ -141,7 +165,7 @@ def load(model: LocalModel, weights: Weights, device: str, placement: Placement)
     """
     with one_load(), explain_load(model):
         pipe = _assemble(model, weights, placement)
-        _adapt(pipe, model, weights, placement)
+        warnings = _adapt(pipe, model, weights, placement)
         _cast(pipe, placement)
         pipe.set_progress_bar_config(disable=True)
         if placement.how == "resident":
@@ -149,11 +173,12 @@ def load(model: LocalModel, weights: Weights, device: str, placement: Placement)
         else:
             pipe.enable_model_cpu_offload(device=device)
         if model.options.compile:
-            _denoiser(pipe).compile_repeated_blocks(fullgraph=True)
+            # In whole graphs, prompts of other lengths and parts in 8 bits would be errors.
+            _denoiser(pipe).compile_repeated_blocks(fullgraph=False)
     facts = facts_of(type(pipe).__name__)
     most_tokens = _most_tokens(pipe, facts, family_of(model.source) or family_of(model.options.base))
     embeddings = PromptEmbeddings(pipe, facts.encoding, most_tokens) if facts.encoding else None
-    return Loaded(model, pipe, facts, device, placement, embeddings, most_tokens, _stored_bytes(pipe))
+    return Loaded(model, pipe, facts, device, placement, embeddings, most_tokens, _stored_bytes(pipe), warnings)
 
 
 def _stored_bytes(pipe: Any) -> int:
@@ -222,25 +247,37 @@ def _transformer(weights: Weights, dtype: Any) -> Any:
     return model_class.from_single_file(str(path), local_files_only=True, **options)
 
 
-def _adapt(pipe: Any, model: LocalModel, weights: Weights, placement: Placement) -> None:
-    """Lay LoRAs over the weights, and change the scheduler."""
+def _adapt(pipe: Any, model: LocalModel, weights: Weights, placement: Placement) -> tuple[str, ...]:
+    """Lay LoRAs over the weights, and change the scheduler. Answers what of it does not fit."""
     options = model.options
+    warnings = [_add_lora(pipe, path_of(model, lora.path), name) for name, lora in _named(options)]
     if options.loras:
-        if importlib.util.find_spec("peft") is None:
-            raise GemsConfigError("local.loras needs the package peft: pip install peft")
-        names = [f"lora{number}" for number in range(len(options.loras))]
-        for name, lora in zip(names, options.loras, strict=True):
-            path = path_of(model, lora.path)
-            pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True)
-        pipe.set_adapters(names, [lora.scale for lora in options.loras])
+        pipe.set_adapters([name for name, _ in _named(options)], [lora.scale for lora in options.loras])
         if not placement.quantized and not any(part.is_quantized for part in weights.parts.values()):
             # Melted into the weights they cost nothing at each step; quantized weights cannot take them up.
-            pipe.fuse_lora(adapter_names=names)
+            pipe.fuse_lora(adapter_names=[name for name, _ in _named(options)])
             pipe.unload_lora_weights()
     if options.scheduler:
         pipe.scheduler = _scheduler(pipe, options.scheduler, options.scheduler_options)
     elif options.scheduler_options:
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **options.scheduler_options)
+    return tuple(warning for warning in warnings if warning)
+
+
+def _named(options: LocalOptions) -> list[tuple[str, Lora]]:
+    return [(f"lora{number}", lora) for number, lora in enumerate(options.loras)]
+
+
+def _add_lora(pipe: Any, path: Path, name: str) -> str:
+    """Lay a LoRA beside the weights. Answers with a warning where only a part of it fits."""
+    if importlib.util.find_spec("peft") is None:
+        raise GemsConfigError("local.loras needs the package peft: pip install peft")
+    with listening("diffusers") as heard:
+        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True)
+    if not any(name in names for names in pipe.get_list_adapters().values()):
+        raise GemsConfigError(f"the LoRA {path.name} does not fit {type(pipe).__name__}: is it another model's?")
+    unfit = any("unexpected keys" in said or "missing keys" in said for said in heard)
+    return f"only a part of the LoRA {path.name} fits {type(pipe).__name__}: is it another model's?" if unfit else ""
 
 
 def _scheduler(pipe: Any, name: str, settings: dict[str, Any]) -> Any:

@@ -29,16 +29,18 @@ AS_THE_PIPELINE: Final = Sampling()
 class LocalModel:
     """Weights, and how they are to be run. Two that are equal are one pipeline.
 
-    `source` is a hub id (`owner/name`), a folder of a pipeline, or a file; paths are seen from `folder`.
+    `source` is a hub id (`owner/name`), a folder of a pipeline, or a file; paths are seen from `folder`. `fingerprint` is
+    that of the files that are meant, or empty where it does not matter.
     """
 
     source: str
     options: LocalOptions = field(default_factory=LocalOptions)
     folder: Path = Path()
+    fingerprint: str = ""
 
     def __hash__(self) -> int:
         """By what can be hashed of it: options may hold a table."""
-        return hash((self.source, self.folder, self.options.model_dump_json()))
+        return hash((self.source, self.folder, self.fingerprint, self.options.model_dump_json()))
 
 
 @dataclass(frozen=True, slots=True)

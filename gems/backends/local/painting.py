@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
@@ -33,12 +34,15 @@ def can_share(one: Order, other: Order) -> bool:
         not one.images
         and not other.images
         and one.model == other.model
-        and (one.width, one.height, one.sampling) == (other.width, other.height, other.sampling)
+        and (one.width, one.height, one.sampling, one.seconds)
+        == (other.width, other.height, other.sampling, other.seconds)
     )
 
 
-def paint(loaded: Loaded, orders: Sequence[Order], stop: Callable[[], bool]) -> list[Painted]:
+def paint(loaded: Loaded, orders: Sequence[Order], stop: Callable[[], bool]) -> list[Painted | DrawingRefused]:
     """Draw orders that can share a go. Seeds are drawn on the CPU, so that they hold on every device and in any batch.
+
+    A picture that the model's own checker blacked out is a refusal, for itself alone.
 
     Args:
         loaded: The pipeline with its weights.
@@ -48,7 +52,6 @@ def paint(loaded: Loaded, orders: Sequence[Order], stop: Callable[[], bool]) -> 
     Raises:
         Stopped: `stop` said so.
         ModelOutage: it took longer than the orders allow.
-        DrawingRefused: the model's own checker blacked the pictures out.
         GemsConfigError: the model cannot start from pictures.
     """
     import torch
@@ -57,35 +60,47 @@ def paint(loaded: Loaded, orders: Sequence[Order], stop: Callable[[], bool]) -> 
     first = orders[0]
     pipe = loaded.pipe_for(first)
     parameters = inspect.signature(pipe.__call__).parameters
-    wanted = {
-        **loaded.texts([order.prompt for order in orders], first),
-        **_inputs(loaded, first, parameters),
-        "width": first.width,
-        "height": first.height,
-        "num_inference_steps": first.sampling.steps,
-        "guidance_scale": first.sampling.guidance_scale,
-        "true_cfg_scale": first.sampling.true_cfg_scale,
-        "generator": [torch.Generator().manual_seed(order.seed) for order in orders],
-        "callback_on_step_end": _on_step_end(orders, stop),
-    }
-    arguments = {name: value for name, value in wanted.items() if name in parameters and value is not None}
-    for order in orders:
-        _tell(order, 0, first.sampling.steps or 0)
     started = time.monotonic()
-    try:
-        with torch.inference_mode():
-            output = pipe(**arguments)
-    except BaseException:
-        # Ended in the middle, parts that were brought to the device would stay there.
-        loaded.pipe.maybe_free_model_hooks()
-        raise
+    with _tidied(loaded), torch.inference_mode():
+        wanted = {
+            **loaded.texts([order.prompt for order in orders], first),
+            **_inputs(loaded, first, parameters),
+            "width": first.width,
+            "height": first.height,
+            # FLUX.1 Kontext would draw a megapixel whatever it is asked for.
+            "max_area": first.width * first.height,
+            "_auto_resize": False,
+            "num_inference_steps": first.sampling.steps,
+            "guidance_scale": first.sampling.guidance_scale,
+            "true_cfg_scale": first.sampling.true_cfg_scale,
+            "generator": [torch.Generator().manual_seed(order.seed) for order in orders],
+            "callback_on_step_end": _on_step_end(orders, stop),
+        }
+        for order in orders:
+            _tell(order, 0, first.sampling.steps or 0)
+        output = pipe(**{name: value for name, value in wanted.items() if name in parameters and value is not None})
     seconds = time.monotonic() - started
-    if any(getattr(output, "nsfw_content_detected", None) or ()):
-        raise DrawingRefused(f"{first.model.source} holds the picture for unsafe and shows none: reword the prompt")
+    unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(orders)
     return [
-        Painted(image, seconds, len(orders), _losses(loaded, order, image))
-        for order, image in zip(orders, output.images, strict=True)
+        DrawingRefused(f"{first.model.source} holds the picture for unsafe and shows none: reword the prompt")
+        if is_unsafe
+        else Painted(image, seconds, len(orders), _losses(loaded, order, image))
+        for order, image, is_unsafe in zip(orders, output.images, unsafe, strict=True)
     ]
+
+
+@contextmanager
+def _tidied(loaded: Loaded) -> Iterator[None]:
+    """Leaves the pipeline as it was. Parts that were brought to the device for their turn go, also after a failure."""
+    vae = getattr(loaded.pipe, "vae", None)
+    dtype = vae.dtype if vae is not None else None
+    try:
+        yield
+    finally:
+        if vae is not None and vae.dtype != dtype:
+            # Some pipelines have it compute in 32 bits, and forget it there when they fail.
+            vae.to(dtype)
+        loaded.pipe.maybe_free_model_hooks()
 
 
 def _inputs(loaded: Loaded, order: Order, parameters: Any) -> dict[str, Any]:
@@ -106,7 +121,7 @@ def _inputs(loaded: Loaded, order: Order, parameters: Any) -> dict[str, Any]:
 
 
 def _on_step_end(orders: Sequence[Order], stop: Callable[[], bool]) -> Callable[..., dict[str, Any]]:
-    started, patience = time.monotonic(), min(order.seconds for order in orders)
+    started, patience = time.monotonic(), orders[0].seconds * len(orders)
 
     def on_step_end(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if stop():
@@ -134,10 +149,13 @@ def _tell(order: Order, step: int, steps: int) -> None:
 
 
 def _losses(loaded: Loaded, order: Order, image: Image.Image) -> tuple[str, ...]:
-    found = []
+    found = list(loaded.warnings)
     if cut := loaded.cut_off(order.prompt):
         end = cut.lost if len(cut.lost) <= SHOWN else f"{cut.lost[:SHOWN]}..."
         found.append(f"{order.model.source} read {cut.read} of the prompt's {cut.tokens} tokens; lost is {end!r}")
+    if image.size != (order.width, order.height):
+        size = "x".join(map(str, image.size))
+        found.append(f"{order.model.source} drew {size} in place of {order.width}x{order.height}")
     low_high = image.getextrema()
     if all(low == high for low, high in (low_high if isinstance(low_high[0], tuple) else [low_high])):
         found.append(

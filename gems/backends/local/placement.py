@@ -146,10 +146,11 @@ def _layouts(
     if asked == "nf4" or (asked == "auto" and memory.can_quantize):
         quantized = frozenset(name for name, size in sizes.items() if name not in fixed and size > LARGE)
         stored = {name: size * NF4_SHARE if name in quantized else size for name, size in sizes.items()}
-        # What is quantized comes to the machine's memory in turn, a part at a time.
+        # What is quantized comes to the machine's memory in turn, a part at a time, and all of it is on the device once.
+        together = sum(stored[name] for name in quantized)
         yield _Layout(
             Placement("nf4", dtype, quantized=quantized),
-            max(stored.values(), default=0) + working,
+            max(max(stored.values(), default=0) + working, together),
             max(largest, sum(stored.values())),
         )
 

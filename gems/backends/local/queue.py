@@ -34,8 +34,8 @@ class Job:
         return self.result.set_running_or_notify_cancel()
 
     def fail(self, error: BaseException) -> None:
-        """End it, begun or not."""
-        if self.result.running() or self.begin():
+        """End it, begun or not; what has an end keeps it."""
+        if not self.result.done() and (self.result.running() or self.begin()):
             self.result.set_exception(error)
 
 
@@ -49,7 +49,7 @@ class Errand:
 
     def run(self, worker: Any) -> None:
         """Do it; what it raises is the result's."""
-        if not self.result.set_running_or_notify_cancel():
+        if not self._begin():
             return
         try:
             self.do(worker)
@@ -57,6 +57,14 @@ class Errand:
             self.result.set_exception(error)
         else:
             self.result.set_result(None)
+
+    def refuse(self, error: Exception) -> None:
+        """Have whoever waits for it hear why it is not done."""
+        if self._begin():
+            self.result.set_exception(error)
+
+    def _begin(self) -> bool:
+        return not self.result.done() and self.result.set_running_or_notify_cancel()
 
 
 class OrderQueue:
@@ -70,6 +78,11 @@ class OrderQueue:
         self._errands: dict[object, list[Errand]] = {}
         self._idle: set[object] = set()
         self._closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is let in."""
+        return self._closed
 
     @property
     def waiting(self) -> int:
@@ -92,14 +105,18 @@ class OrderQueue:
     def put_back(self, jobs: list[Job]) -> None:
         """Give back what did not fit into a go; it is the next again."""
         with self._changed:
-            self._jobs[:0] = jobs
-            self._changed.notify_all()
+            if not self._closed:
+                self._jobs[:0] = jobs
+                self._changed.notify_all()
+                return
+        for job in jobs:
+            job.fail(_ending())
 
     def send(self, worker: object, errand: Errand) -> None:
         """Ask one worker to do something, after the go it is at."""
         with self._changed:
             if self._closed:
-                errand.result.set_exception(_ending())
+                errand.refuse(_ending())
                 return
             self._errands.setdefault(worker, []).append(errand)
             self._changed.notify_all()
@@ -109,11 +126,11 @@ class OrderQueue:
         with self._changed:
             self._closed = True
             left, self._jobs = self._jobs, []
-            for errands in self._errands.values():
-                for errand in errands:
-                    errand.result.set_exception(_ending())
+            errands = [errand for waiting in self._errands.values() for errand in waiting]
             self._errands.clear()
             self._changed.notify_all()
+        for errand in errands:
+            errand.refuse(_ending())
         return left
 
     def take(self, worker: object, seconds: float | None) -> list[Job] | Errand | None:

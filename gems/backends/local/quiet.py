@@ -24,6 +24,17 @@ class _OursOnly(logging.Filter):
         return record.levelno >= logging.ERROR or not (record.threadName or "").startswith(WORKERS)
 
 
+class _Ear(logging.Handler):
+    def __init__(self, heard: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._heard = heard
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self._heard.append(record.getMessage())
+
+
 _OURS_ONLY: Final = _OursOnly()
 
 
@@ -33,6 +44,19 @@ def hush() -> None:
         warnings.filterwarnings("ignore", module=rf"{library}\b")
         for handler in logging.getLogger(library).handlers:
             handler.addFilter(_OURS_ONLY)
+
+
+@contextmanager
+def listening(library: str) -> Iterator[list[str]]:
+    """What a library warns of in this thread meanwhile."""
+    heard: list[str] = []
+    ear = _Ear(heard)
+    logger = logging.getLogger(library)
+    logger.addHandler(ear)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(ear)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def check_room(
     *,
     shared: bool = False,
     memory: ReadMemory = read_memory,
+    is_loaded: bool = False,
 ) -> str:
     """Refuse a model that a device has no room for; answers with a warning where it will be slow there.
 
@@ -57,6 +58,7 @@ def check_room(
         pixels: Of one picture.
         shared: Whether another takes turns with it, and leaves the device when it is this one's.
         memory: Tells what the device has.
+        is_loaded: Whether it has its room already.
 
     Raises:
         GemsConfigError: there is no room.
@@ -65,7 +67,8 @@ def check_room(
     if shared:
         read = read._replace(free=read.total)
     try:
-        choose_placement(model, weights, read, pixels)
+        if not is_loaded:
+            choose_placement(model, weights, read, pixels)
     except TooLarge as error:
         raise refusal(model, weights, read, error) from error
     if device == "cpu" and sum(_counts(weights).values()) > _SLOW_ON_CPU:

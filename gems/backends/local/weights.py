@@ -60,6 +60,10 @@ def find_weights(model: LocalModel) -> Weights:
     """
     if Path(model.source).suffix.lower() in (SAFETENSORS, GGUF, *PICKLES) and not path_of(model, model.source).is_dir():
         return _of_single_file(model)
+    if model.options.base:
+        raise GemsConfigError(
+            f"local.base is set, but {model.source} is no single file, and has all that a base would have: leave it out"
+        )
     place = _place_of(model, model.source, model.options.revision)
     index = _index_of(model.source, place)
     survey = Survey(model.source, place, index)
@@ -148,6 +152,8 @@ def _usual_base(path: Path) -> str:
 def _place_of(model: LocalModel, source: str, revision: str | None, *, configs_only: bool = False) -> Place:
     folder = path_of(model, source)
     if folder.is_dir():
+        if revision:
+            raise GemsConfigError(f"local.revision is set, but {source} is a folder, not a hub id: leave it out")
         return Place(folder, configs_only=configs_only)
     if is_hub_id(source):
         return find_snapshot(source, revision, configs_only=configs_only)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -16,8 +17,8 @@ from functools import partial
 from typing import Final
 
 from gems.backends.cleaning import clean
-from gems.backends.local.devices import ReadMemory, empty_cache, read_memory
-from gems.backends.local.faults import is_out_of_memory
+from gems.backends.local.devices import ReadMemory, empty_cache, read_memory, use_device
+from gems.backends.local.faults import is_out_of_memory, let_go
 from gems.backends.local.loading import Loaded, load
 from gems.backends.local.orders import LocalModel, Order, Painted
 from gems.backends.local.painting import Stopped, paint
@@ -27,10 +28,12 @@ from gems.backends.local.quiet import WORKERS
 from gems.backends.local.rooms import choose_placement, refusal
 from gems.backends.local.studio import Figures
 from gems.backends.local.weights import Weights, find_weights
-from gems.core.errors import GemsError, ModelOutage
+from gems.core.errors import DrawingRefused, GemsConfigError, GemsError, ModelOutage
 
 JOIN_SECONDS: Final = 10.0
 """How long a worker is waited for at the end: it may be in the middle of a step."""
+
+logger = logging.getLogger(__name__)
 
 Load = Callable[[LocalModel, Weights, str, Placement], Loaded]
 
@@ -59,6 +62,11 @@ class LocalStudio:
         self._starting = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._never_begun = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it draws no more."""
+        return self._queue.is_closed
 
     @property
     def devices(self) -> list[str]:
@@ -110,6 +118,15 @@ class LocalStudio:
         sums = Figures(*(sum(column) for column in zip(*done, strict=True)))
         return sums._replace(waiting=self._queue.waiting, cancelled=sums.cancelled + self._never_begun)
 
+    def holds(self, model: LocalModel) -> bool:
+        """Whether a model is in memory somewhere."""
+        return any(worker.holds(model) for worker in self._workers)
+
+    def room(self, device: str) -> Memory:
+        """What a device would have free if nothing of this studio were in memory: it all goes when there is need."""
+        worker = next(it for it in self._workers if it.device == device)
+        return worker.room()
+
     def placements(self) -> dict[str, dict[str, str]]:
         """By device, which model lies there how."""
         return {worker.device: worker.placements for worker in self._workers}
@@ -129,7 +146,8 @@ class LocalStudio:
         errands = [Errand(what) for _ in self._workers]  # type: ignore[arg-type]  # what it answers is dropped
         for worker, errand in zip(self._workers, errands, strict=True):
             self._queue.send(worker, errand)
-        await asyncio.gather(*(asyncio.wrap_future(errand.result) for errand in errands))
+        # Also when nobody waits for them any more.
+        await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(errand.result)) for errand in errands))
 
     def _start(self) -> None:
         with self._starting:
@@ -163,15 +181,40 @@ class _Worker:
 
     def run(self) -> None:
         """Work until the queue is closed."""
+        try:
+            use_device(self.device)
+        except Exception:
+            logger.exception("%s cannot be chosen", self.device)  # what is drawn there will say why
         while (work := self._queue.take(self, self._idle_left())) != []:
-            if work is None:
-                self._release_idle()
-            elif isinstance(work, Errand):
-                work.run(self)
-            else:
-                self._draw(work)
-        for model in list(self._pipes):
-            self._release(model)
+            try:
+                self._do(work)
+            except Exception as error:
+                # A broken device fails at anything. Whoever waits is told, and nobody waits for a thread that is gone.
+                logger.exception("the worker of %s failed", self.device)
+                self._fail(work if isinstance(work, list) else [], error)
+        self._pipes.clear()
+        with suppress(Exception):
+            empty_cache(self.device)
+
+    def _do(self, work: list[Job] | Errand | None) -> None:
+        if work is None:
+            self._release_idle()
+        elif isinstance(work, Errand):
+            work.run(self)
+        else:
+            self._draw(work)
+
+    def holds(self, model: LocalModel) -> bool:
+        """Whether a model is in memory; for any thread."""
+        return model in list(self._pipes)
+
+    def room(self) -> Memory:
+        """What would be free without the pipelines here; for any thread."""
+        read, held = self._memory(self.device), list(self._pipes.values())
+        return read._replace(
+            free=read.free + sum(loaded.device_bytes for loaded in held),
+            host_free=read.host_free + sum(loaded.host_bytes for loaded in held),
+        )
 
     def stop(self) -> None:
         """End what is under way within a step; for any thread."""
@@ -180,10 +223,14 @@ class _Worker:
     def rest(self) -> None:
         """Leave the device's memory; weights that the machine's has no room for are loaded again later."""
         for model, loaded in list(self._pipes.items()):
-            if loaded.device_bytes > self._memory(self.device).host_free:
+            if self.device != "cpu" and loaded.device_bytes > self._memory(self.device).host_free:
                 self._release(model)
-            else:
+                continue
+            try:
                 loaded.rest()
+            except Exception:
+                logger.exception("%s could not leave %s", model.source, self.device)
+                self._release(model)
         empty_cache(self.device)
 
     def find(self, model: LocalModel, pixels: int) -> Loaded:
@@ -193,19 +240,24 @@ class _Worker:
             GemsConfigError: the weights cannot be loaded.
         """
         loaded = self._pipes.get(model)
-        if loaded is not None:
-            try:
-                loaded.wake()
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                loaded = None
-                self._release(model)  # somebody else has taken the memory: it is laid out anew
+        if loaded is not None and not self._wakes(loaded):
+            loaded = None
+            self._release(model)  # somebody else has taken the memory: it is laid out anew
         if loaded is None:
             loaded = self._pipes[model] = self._loaded(model, pixels)
         self._pipes.move_to_end(model)
         loaded.used = time.monotonic()
         return loaded
+
+    def _wakes(self, loaded: Loaded) -> bool:
+        try:
+            loaded.wake()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            let_go(error)
+            return False
+        return True
 
     def _draw(self, jobs: list[Job]) -> None:
         first = jobs[0].order
@@ -223,77 +275,112 @@ class _Worker:
         loaded.used = time.monotonic()
 
     def _paint(self, loaded: Loaded, jobs: list[Job]) -> None:
+        """Draw, and tell everybody. What ran out of memory is drawn again one by one, with more room or less need of it."""
         self._count(drawing=len(jobs))
-        started = time.monotonic()
-        failure, painted = None, []
-        try:
-            painted = self._go(loaded, jobs)
-        except Exception as error:
-            failure = error
-        # Before anybody is told: who is told may ask for the figures.
-        self._count(drawing=-len(jobs), drawn=len(painted), batches=1, busy_seconds=time.monotonic() - started)
-        if failure:
-            self._fail(jobs, failure)
-        for job, picture in zip(jobs, painted, strict=False):
-            job.result.set_result(picture)
-
-    def _go(self, loaded: Loaded, jobs: list[Job]) -> list[Painted]:
-        """Draw; after running out of memory once more, with less of it."""
-        try:
-            return self._one_go(loaded, jobs)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        # Here, where nothing holds on to the failed go's tensors any more.
-        loaded.forget()
-        empty_cache(self.device)
+        failure = self._try(loaded, jobs)
+        if failure is None:
+            return
+        if not is_out_of_memory(failure):
+            self._fail(jobs, failure, begun=True)
+            return
+        has_room = self._release_others(loaded)
         if len(jobs) > 1:
             loaded.lower_together(len(jobs))
-            return [picture for job in jobs for picture in self._one_go(loaded, [job])]
-        if not loaded.relieve():
-            raise self._no_memory(loaded.model, jobs[0].order)
-        return self._one_go(loaded, jobs)
+        for job in jobs:
+            if len(jobs) > 1 or has_room:
+                self._paint_alone(loaded, job)
+            else:
+                self._paint_with_less(loaded, job)
 
-    def _one_go(self, loaded: Loaded, jobs: list[Job]) -> list[Painted]:
+    def _paint_alone(self, loaded: Loaded, job: Job) -> None:
+        failure = Stopped() if job.stopped.is_set() else self._try(loaded, [job])
+        if failure and is_out_of_memory(failure):
+            self._paint_with_less(loaded, job)
+        elif failure:
+            self._fail([job], failure, begun=True)
+
+    def _paint_with_less(self, loaded: Loaded, job: Job) -> None:
+        loaded.forget()
+        if loaded.relieve(self._memory(self.device).host_free):
+            empty_cache(self.device)
+            failure = self._try(loaded, [job])
+        else:
+            failure = self._no_memory(job.order)
+        if failure:
+            self._fail([job], failure, begun=True)
+
+    def _try(self, loaded: Loaded, jobs: list[Job]) -> Exception | None:
+        """One go. Answers why it failed; else everybody is told."""
+        started = time.monotonic()
+        try:
+            painted = self._one_go(loaded, jobs)
+        except Exception as error:
+            # Held by the error, the failed go's tensors would stay.
+            let_go(error)
+            self._count(batches=1, busy_seconds=time.monotonic() - started)
+            return error
+        refused = sum(isinstance(it, DrawingRefused) for it in painted)
+        # Before anybody is told: who is told may ask for the figures.
+        self._count(
+            drawing=-len(jobs),
+            drawn=len(jobs) - refused,
+            failed=refused,
+            batches=1,
+            busy_seconds=time.monotonic() - started,
+        )
+        for job, picture in zip(jobs, painted, strict=True):
+            if isinstance(picture, DrawingRefused):
+                job.result.set_exception(picture)
+            else:
+                job.result.set_result(picture)
+        return None
+
+    def _one_go(self, loaded: Loaded, jobs: list[Job]) -> list[Painted | DrawingRefused]:
         def stop() -> bool:
             return self._stopping.is_set() or all(job.stopped.is_set() for job in jobs)
 
         return paint(loaded, [job.order for job in jobs], stop)
 
-    def _fail(self, jobs: list[Job], error: Exception) -> None:
-        order = jobs[0].order
+    def _fail(self, jobs: list[Job], error: Exception, *, begun: bool = False) -> None:
+        """Tell everybody why there is no picture."""
+        count = len(jobs)
         if isinstance(error, Stopped):
-            self._count(cancelled=len(jobs))
+            self._count(cancelled=count, drawing=-count * begun)
             # Whoever still waits does so for a studio that closes.
             error = ModelOutage("the drawing was stopped: this process is ending")
         else:
-            self._count(failed=len(jobs))
-        if is_out_of_memory(error):
-            error = self._no_memory(order.model, order)
-        elif not isinstance(error, GemsError):
-            told = ModelOutage(
-                f"{order.model.source} failed while drawing: {type(error).__name__}: {clean(str(error))}"
-            )
-            told.__cause__ = error
-            error = told
+            self._count(failed=count, drawing=-count * begun)
         for job in jobs:
-            job.fail(error)
+            job.fail(self._told(job.order, error))
 
-    def _no_memory(self, model: LocalModel, order: Order) -> ModelOutage:
+    def _told(self, order: Order, error: Exception) -> Exception:
+        if isinstance(error, GemsError):
+            return error
+        if is_out_of_memory(error):
+            return self._no_memory(order)
+        said = clean(str(error)) or "no more is known"
+        told = ModelOutage(f"{order.model.source} failed while drawing: {type(error).__name__}: {said}")
+        told.__cause__ = error
+        return told
+
+    def _no_memory(self, order: Order) -> ModelOutage:
         return ModelOutage(
-            f"{model.source} ran out of memory on {self.device} at {order.width}x{order.height}, also after giving back "
-            "what it could: take a smaller size, fewer candidates, a smaller model, or local.placement = 'fp8'"
+            f"{order.model.source} ran out of memory on {self.device} at {order.width}x{order.height}, also after giving "
+            "back what it could: take a smaller size, a smaller model, or local.placement = 'fp8'"
         )
 
     def _loaded(self, model: LocalModel, pixels: int) -> Loaded:
         weights = find_weights(model)
+        if model.fingerprint not in ("", weights.fingerprint):
+            raise GemsConfigError(f"the files of {model.source} have changed meanwhile: start the run anew")
         placement = self._placement(model, weights, pixels)
         try:
             return self._load(model, weights, self.device, placement)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        empty_cache(self.device)
+            let_go(error)
+        self._release_others(None)
         # The same again with less than the first layout wanted, which makes it the next one.
         less = partial(_less, self._memory, placement)
         return self._load(model, weights, self.device, self._placement(model, weights, pixels, less))
@@ -306,12 +393,25 @@ class _Worker:
             read = (memory or self._memory)(self.device)
             try:
                 placement = choose_placement(model, weights, read, pixels)
-                if placement.how == "resident" or not self._pipes:
-                    return placement
             except TooLarge as error:
                 if not self._pipes:
                     raise refusal(model, weights, read, error) from error
-            self._release(next(iter(self._pipes)))
+                self._release(next(iter(self._pipes)))
+                continue
+            in_the_way = next((it for it, loaded in self._pipes.items() if loaded.device_bytes), None)
+            if placement.how == "resident" or model.options.placement != "auto" or in_the_way is None:
+                return placement
+            self._release(in_the_way)
+
+    def _release_others(self, loaded: Loaded | None) -> bool:
+        """Release all pipelines but this one. Answers whether there were any."""
+        others = [model for model, it in self._pipes.items() if it is not loaded]
+        for model in others:
+            del self._pipes[model]
+        if loaded:
+            loaded.forget()
+        empty_cache(self.device)
+        return bool(others)
 
     def _release(self, model: LocalModel) -> None:
         del self._pipes[model]
