@@ -178,7 +178,7 @@ class LocalOptions(BaseModel):
         default="auto", description="auto decides by free memory; all but resident move parts in and out of the device"
     )
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(
-        default="auto", description="auto: bf16 where the device has it"
+        default="auto", description="auto: bf16; fp16 where weights are stored so; fp32 on a CPU"
     )
     revision: str | None = Field(default=None, description="of the hub's repository: a branch, tag or commit")
     base: str = Field(
