@@ -385,8 +385,9 @@ def serve(
 ) -> int:
     """Serve image models of this machine's own by OpenAI's Images API, and by the protocol of the paper's servers.
 
-    MODEL is an id of the hub (OWNER/NAME), a folder or a file, already on this machine. Several share the devices; the first
-    is meant where a request names none. Other machines need a token: set GEMS_SERVE_TOKENS.
+    MODEL is an id of the hub (OWNER/NAME), a folder or a file, already on this machine; without one, the image model of the
+    profile is served. Several share the devices; the first is meant where a request names none. Other machines need a token:
+    set GEMS_SERVE_TOKENS.
     """
     from gems.app.serve_command import ServeOptions
     from gems.app.serve_command import serve as run_serve

@@ -61,6 +61,10 @@ class Wanted:
             raise GemsConfigError(
                 f"--revision is {self.revision!r}: name a branch, tag or commit of {self.repository!r}"
             )
+        if self.file and (self.file.startswith("/") or ".." in self.file.split("/")):
+            raise GemsConfigError(
+                f"{self.file!r} is no file of a repository: give its path there, as its page shows it"
+            )
         if self.file and self.is_partial:
             raise GemsConfigError(
                 "--configs-only and --without-transformer are for whole models: leave them out, or the file"

@@ -60,7 +60,7 @@ def offer_lines(offer: Offer) -> Iterator[str]:
         held = f"{size(sum(it.size for it in files))}"
         yield f"    {folder or 'top':<18} {held:>10}  {', '.join(_names(files))}"
     if offer.others:
-        yield f"  leaves    {size(offer.others)} that is not needed: other formats, other precisions, second copies"
+        yield f"  leaves    {size(offer.others)} that is not needed"
     if len(offer.lacking) < len(offer.files) or offer.to_come < sum(it.size for it in offer.lacking):
         yield f"  here      {size(total - offer.to_come)} is in the cache already"
     yield f"  cache     {offer.cache}: {size(offer.to_come)} needed, {size(offer.free)} free"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 from dotenv import dotenv_values
 
+from gems.app.wording import plural
 from gems.core.errors import GemsConfigError
 from gems.core.profiles import Endpoint
 from gems.core.settings import Settings, load_settings
@@ -78,7 +79,7 @@ def serve(options: ServeOptions, make_studio: MakeStudio | None = None) -> int:
         limits = Limits(options.queue, chosen[0].endpoint.drawing.seconds)
         desk = Desk((make_studio or _local_studio)(devices), models, limits, devices)
         line = ready_line(models, devices, address_of(options.host, sockets), has_tokens=bool(access.tokens))
-        asyncio.run(run_server(desk, access, sockets, lambda: click.echo(line)))
+        asyncio.run(run_server(desk, access, sockets, lambda: click.echo(line), _tell_stopping))
     finally:
         for opened in sockets:
             opened.close()
@@ -150,8 +151,9 @@ def chosen_devices(asked: str | None, first: Endpoint) -> list[str]:
 
     if asked == "all":
         return accelerators() or ["cpu"]
-    names = [part.strip() for part in asked.split(",")] if asked else [first.local.device]
-    return list(dict.fromkeys(find_device(name) for name in names))
+    if not asked:
+        return [find_device(first.local.device)]
+    return list(dict.fromkeys(find_device(part.strip(), "--devices") for part in asked.split(",")))
 
 
 def ready_line(models: Sequence[ServedModel], devices: Sequence[str], address: str, *, has_tokens: bool) -> str:
@@ -163,6 +165,11 @@ def ready_line(models: Sequence[ServedModel], devices: Sequence[str], address: s
         f"Ready: {_names(models)} on {', '.join(devices)} at {address}; in a profile of gems.toml: "
         f'images = "openai:{first.name}", images_base_url = "{address}/v1"{key}, drawing = {{ server = "gems"{edit} }}'
     )
+
+
+def _tell_stopping(drawing: int) -> None:
+    if drawing:
+        click.echo(f"Stopping: {plural(drawing, 'drawing')} may be finished; once more, and nothing is.", err=True)
 
 
 def _kept(endpoint: Endpoint) -> Endpoint:

@@ -144,6 +144,12 @@ class Settings(BaseModel):
     def _server(self, profile: Profile, part: Part, provider: str, own: RoleModel | None) -> _Server:
         """Where a model is, and whose key may go there: whoever names a server's key has named the server too."""
         if provider in IN_PROCESS:
+            url = profile.mllm_base_url if part == "mllm" else profile.images_base_url
+            if url and provider == "diffusers":
+                raise GemsConfigError(
+                    f"{part}_base_url is {url!r}, but diffusers: models are drawn by this process: leave it out, or write "
+                    "openai:MODEL for a model of that server"
+                )
             return _Server(None, ())
         if own and own.base_url:
             return _Server(own.base_url, (own.api_key_env or UNNAMED_KEY,))

@@ -22,6 +22,7 @@ from gems.backends.local.orders import LocalModel, Order, Painted
 from gems.backends.local.painting import paint
 from gems.backends.local.placement import Placement
 from gems.backends.local.quiet import WORKERS, hush
+from gems.backends.local.requirements import check_requirements
 from gems.backends.local.weights import find_weights
 from gems.core.errors import GemsConfigError
 from gems.core.profiles import DrawingOptions, LocalOptions, Lora
@@ -103,6 +104,28 @@ def test_schedulers_are_changed_if_they_fit(tiny: Tiny) -> None:
     for name in ("FlowMatchEulerDiscreteScheduler", "os"):
         with pytest.raises(GemsConfigError, match=rf"local\.scheduler '{name}' does not fit .*DDIMScheduler"):
             loaded(folder, scheduler=name)
+    with pytest.raises(
+        GemsConfigError, match=r"has 'foo', which EulerDiscreteScheduler does not know; it knows .*beta_start"
+    ):
+        loaded(folder, scheduler_options={"use_karras_sigmas": True, "foo": 3})
+
+
+def test_what_the_settings_need_is_told_before_anything_is_loaded(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tiny("z-image-turbo")
+    gguf, lora = write_gguf(folder, tmp_path / "t.gguf"), write_lora(folder, tmp_path / "lora.safetensors")
+
+    def check(missing: str, **options: Any) -> None:
+        model = LocalModel(str(folder), LocalOptions(**options))
+        check_requirements(model, find_weights(model), lambda package: None if package == missing else package)
+
+    check("peft", transformer=str(gguf))
+    check("gguf", loras=[Lora(path=str(lora))])
+    with pytest.raises(GemsConfigError, match=r"t\.gguf needs the package gguf: pip install gguf"):
+        check("gguf", transformer=str(gguf))
+    with pytest.raises(GemsConfigError, match=r"local\.loras needs the package peft: pip install peft"):
+        check("peft", loras=[Lora(path=str(lora))])
+    with pytest.raises(GemsConfigError, match=r"local\.scheduler 'os' does not fit"):
+        check("", scheduler="os")
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
@@ -193,6 +216,7 @@ def test_a_class_that_diffusers_has_not_is_told(name: str, tiny: Tiny, tmp_path:
         (MemoryError(), "does not fit into this machine's memory"),
         (ImportError("This needs ftfy: `pip install ftfy`"), r"needs the package ftfy: pip install ftfy"),
         (ModuleNotFoundError("No module named 'sentencepiece'"), "needs the package sentencepiece"),
+        (NotImplementedError("Cannot copy out of meta tensor; no data!"), "the weights do not fit the configuration"),
         (ValueError("Cannot load because conv_in.weight expected shape [4] but got [9]"), "the weights do not fit"),
         (
             OSError("something odd\nover two lines"),
@@ -226,6 +250,8 @@ def test_only_the_workers_are_hushed() -> None:
             heard.append(record.getMessage())
 
     logger, ear = logging.getLogger("diffusers"), Ear()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     logger.addHandler(ear)
     try:
         with warnings.catch_warnings():
@@ -237,4 +263,5 @@ def test_only_the_workers_are_hushed() -> None:
             logger.warning("of the program")
     finally:
         logger.removeHandler(ear)
+        logger.setLevel(level)
     assert heard == ["an error of a worker", "of the program"]

@@ -472,3 +472,14 @@ def test_what_cannot_be_a_key_is_refused_unseen(tmp_path: Path, key: str) -> Non
     with pytest.raises(GemsConfigError, match="OPENAI_API_KEY holds characters that no key has") as caught:
         load_settings(tmp_path, {"OPENAI_API_KEY": key})
     assert key not in str(caught.value)
+
+
+def test_a_server_beside_weights_of_ones_own_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "gems.toml").write_text(
+        '[profiles.mine]\nmllm = "sketch"\nimages = "diffusers:a/b"\nimages_base_url = "http://localhost:8000/v1"\n'
+    )
+    settings = load_settings(tmp_path, {})
+    with pytest.raises(
+        GemsConfigError, match="images_base_url is 'http://localhost:8000/v1', but diffusers: models are"
+    ):
+        settings.images(settings.resolve("mine"))

@@ -23,6 +23,7 @@ _REMEMBERED: Final = 32
 """Drawings that the time of the next is estimated from."""
 _FIRST_GUESS: Final = 5.0
 """Seconds of a drawing while none was made."""
+_PART: Final = 4
 _MOST_WAIT: Final = 60.0
 """Seconds that a client is asked to stay away at most: ours gives up on a server that asks for more."""
 
@@ -124,10 +125,11 @@ class Desk:
         for ticket in list(self._tickets):
             self._cut_off(ticket)
 
-    def seconds_to_wait(self) -> float:
-        """About how long it takes until a place is free."""
+    def seconds_to_wait(self, places: int = 1) -> float:
+        """About how long it takes until so many places are free; of a long queue a part, as others are turned away too."""
         each = sum(self._recent) / len(self._recent) if self._recent else _FIRST_GUESS
-        return min(max(1.0, each / max(1, len(self.devices))), _MOST_WAIT)
+        ahead = max(places, self._held // _PART)
+        return min(max(1.0, each * ahead / max(1, len(self.devices))), _MOST_WAIT)
 
     def open_ticket(self, order: Order, changed: Callable[[], None]) -> Ticket:
         """Begin to wait; `changed` is called whenever the ticket's standing may have changed."""
@@ -150,7 +152,7 @@ class Desk:
                 429,
                 f"{self._held} drawings wait already, and {self.limits.queue} is the most: come again later",
                 code="rate_limit_exceeded",
-                wait=self.seconds_to_wait(),
+                wait=self.seconds_to_wait(more),
             )
         self._held += more
 

@@ -65,22 +65,28 @@ class ImagesFields(PictureFields):
     safety_identifier: str | None = None
 
 
-def read_fields(kind: type[P], given: Mapping[str, Any]) -> P:
+def read_fields(kind: type[P], given: Mapping[str, Any], *, strict: bool = False) -> P:
     """The fields, checked. One that is null counts as left out.
+
+    Args:
+        kind: Which fields there are.
+        given: Their values.
+        strict: Whether a number must be one: forms and addresses have texts alone.
 
     Raises:
         Refusal: names the first that is wrong, and what to do.
     """
     present = {name: value for name, value in given.items() if value is not None}
     try:
-        return kind.model_validate(_with_numbers(present))
+        return kind.model_validate(_with_numbers(present), strict=strict)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
     name = str(problem["loc"][0]) if problem["loc"] else None
     if name is None:
         raise Refusal(400, f"the request cannot be read: {problem['msg']}", code="invalid_value")
     if problem["type"] == "missing":
-        raise Refusal(400, f"{name} is missing", param=name, code="missing_required_parameter")
+        where = "" if issubclass(kind, ImagesFields) else ": it stands in the address, as in /generate?prompt=a+red+dog"
+        raise Refusal(400, f"{name} is missing{where}", param=name, code="missing_required_parameter")
     if problem["type"] == "extra_forbidden" and name not in _CANNOT:
         raise Refusal(400, f"Unknown parameter: {name[:_SHOWN]!r}", param=name[:_SHOWN], code="unknown_parameter")
     value = repr(problem["input"])

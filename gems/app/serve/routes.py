@@ -24,7 +24,7 @@ from gems.app.serve.metrics import CONTENT_TYPE, render
 from gems.app.serve.pictures import common_part, picture_part
 from gems.app.serve.reading import open_pictures, read_form, read_json
 from gems.app.serve.refusals import GONE, ClientGone, Refusal, refusal_for
-from gems.app.serve.served import ServedModel
+from gems.app.serve.served import ServedModel, find_model
 from gems.app.serve.streaming import EventStream, Kind
 from gems.app.serve.tickets import Finished
 from gems.app.serve.wanted import Wanted, chosen_model, make_wanted
@@ -41,6 +41,14 @@ def make_app(desk: Desk, access: Access) -> Starlette:
     async def models(_: Request) -> Response:
         cards = [served.card(created) for served in desk.models]
         return JSONResponse({"object": "list", "data": cards})
+
+    async def model(request: Request) -> Response:
+        served = find_model(desk.models, request.path_params["name"])
+        if served is None:
+            return Refusal(
+                404, "no such model is served: see /v1/models", param="model", code="model_not_found"
+            ).response(request.url.path)
+        return JSONResponse(served.card(created))
 
     async def health(_: Request) -> Response:
         ready = desk.is_ready and not desk.is_stopping
@@ -63,6 +71,7 @@ def make_app(desk: Desk, access: Access) -> Starlette:
             Route("/v1/images/edits", _Images(desk, "image_edit"), methods=["POST"]),
             Route("/generate", _Reference(desk), methods=["POST"]),
             Route("/v1/models", models),
+            Route("/v1/models/{name:path}", model),
             Route("/health", health),
             Route("/metrics", metrics),
         ],
@@ -109,7 +118,7 @@ class _Images:
     async def _read(self, request: Request) -> tuple[ImagesFields, Wanted]:
         limits = self._desk.limits
         if self._kind == "image_generation":
-            fields = read_fields(ImagesFields, await read_json(request, limits.json_bytes))
+            fields = read_fields(ImagesFields, await read_json(request, limits.json_bytes), strict=True)
             served = chosen_model(self._desk, fields, edits=False)
             return fields, make_wanted(self._desk, served, fields, n=fields.n)
         form = await read_form(request, limits.form_bytes)

@@ -38,7 +38,12 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def run_server(
-    desk: Desk, access: Access, sockets: list[socket.socket], on_ready: Callable[[], None], last: float = LAST_SECONDS
+    desk: Desk,
+    access: Access,
+    sockets: list[socket.socket],
+    on_ready: Callable[[], None],
+    on_stopping: Callable[[int], None] = lambda _: None,
+    last: float = LAST_SECONDS,
 ) -> None:
     """Serve until a signal says to stop: the first lets what is drawn be finished, the second does not.
 
@@ -47,6 +52,7 @@ async def run_server(
         access: Who may ask.
         sockets: Where to listen; they are closed in the end.
         on_ready: Called once the models are loaded.
+        on_stopping: Called with the number of drawings that are to be finished.
         last: Seconds that what is drawn has to be finished.
 
     Raises:
@@ -69,7 +75,10 @@ async def run_server(
     serving = asyncio.create_task(server.serve(sockets))
     try:
         await _first(signals.get(), _load(desk, on_ready), asyncio.shield(serving))
-        await _finish(desk, signals, last)
+        desk.stop()
+        on_stopping(desk.studio.figures().drawing)
+        await _first(signals.get(), desk.finish(last))
+        await desk.finish(0)
     finally:
         server.should_exit = True
         await serving
@@ -80,12 +89,6 @@ async def _load(desk: Desk, on_ready: Callable[[], None]) -> None:
     await desk.load()
     on_ready()
     await asyncio.Event().wait()  # for ever: what comes next is a signal
-
-
-async def _finish(desk: Desk, signals: asyncio.Queue[None], last: float) -> None:
-    desk.stop()
-    await _first(signals.get(), desk.finish(last))
-    await desk.finish(0)
 
 
 async def _first(*works: Awaitable[object]) -> None:

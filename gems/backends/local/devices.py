@@ -24,8 +24,12 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 _QUANTIZES: Final = ("cuda", "xpu")
 
 
-def find_device(asked: str) -> str:
+def find_device(asked: str, setting: str = "local.device") -> str:
     """The device of that name; for `auto`, the accelerator with the most free memory, else the CPU.
+
+    Args:
+        asked: The name.
+        setting: Where it was written, for messages.
 
     Raises:
         GemsConfigError: there is no such device.
@@ -38,7 +42,7 @@ def find_device(asked: str) -> str:
     first = next((device for device in present if device.partition(":")[0] == asked), None)
     if first is None:
         there = ", ".join([*present, "cpu"])
-        raise GemsConfigError(f"local.device {asked!r} is not on this machine; there are: {there}")
+        raise GemsConfigError(f"{setting} {asked!r} is not on this machine; there are: {there}")
     return first
 
 

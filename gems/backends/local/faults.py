@@ -15,7 +15,7 @@ from gems.core.errors import GemsConfigError
 
 _MISFIT: Final = re.compile(
     r"size mismatch|shape mismatch|expected shape|missing key|unexpected key|mismatched|no keys? (?:were )?found|"
-    r"newly initialized|cannot be loaded because the following keys are missing",
+    r"newly initialized|meta tensor|cannot be loaded because the following keys are missing",
     re.IGNORECASE,
 )
 _NO_MEMORY: Final = re.compile(

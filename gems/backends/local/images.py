@@ -17,6 +17,7 @@ from gems.backends.images.dialects import picture_settings
 from gems.backends.images.presets import Dimensions, Family, SizeRule, as_in_paper, family_of, length_warning
 from gems.backends.local.orders import LocalModel, Order, Sampling
 from gems.backends.local.pipelines import PipelineFacts, facts_of
+from gems.backends.local.requirements import check_requirements
 from gems.backends.local.weights import Weights, find_weights
 from gems.core.errors import DrawingRefused, GemsConfigError
 from gems.core.ports import Capabilities, Drawing, DrawRequest, Progress
@@ -129,6 +130,7 @@ class LocalImages:
             raise GemsConfigError(
                 f"{self.name} only changes pictures, and draws none from a prompt: choose another model"
             )
+        check_requirements(self._named, self._weights)
         warnings.append(self._check_room(device, width * height))
         if not self._shares_device:
             self._studio.expect(self._model)
@@ -146,7 +148,8 @@ class LocalImages:
         studio = await asyncio.to_thread(lambda: self._studio)
         painted = await studio.draw(order)
         content = await asyncio.to_thread(encode, painted.image)
-        return Drawing(content, painted.seconds, warnings=(*warnings, *painted.warnings))
+        # Of what was drawn in one go each has its part.
+        return Drawing(content, painted.seconds / painted.together, warnings=(*warnings, *painted.warnings))
 
     async def rest(self) -> None:
         """Leave the device's memory to others until the next drawing."""

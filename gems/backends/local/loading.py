@@ -17,6 +17,8 @@ from gems.backends.local.orders import LocalModel, Order
 from gems.backends.local.pipelines import PipelineFacts, facts_of
 from gems.backends.local.placement import Dtype, Placement
 from gems.backends.local.quiet import listening, one_load
+from gems.backends.local.requirements import check_requirements
+from gems.backends.local.schedulers import find_scheduler
 from gems.backends.local.weights import Weights, path_of
 from gems.core.errors import GemsConfigError
 from gems.core.profiles import LocalOptions, Lora
@@ -163,6 +165,7 @@ def load(model: LocalModel, weights: Weights, device: str, placement: Placement)
         GemsConfigError: something is wrong with the files, the settings, or this version of diffusers.
         torch.OutOfMemoryError: there is less memory than was thought.
     """
+    check_requirements(model, weights)
     with one_load(), explain_load(model):
         pipe = _assemble(model, weights, placement)
         warnings = _adapt(pipe, model, weights, placement)
@@ -241,8 +244,6 @@ def _transformer(weights: Weights, dtype: Any) -> Any:
     options: dict[str, Any] = {"config": str(weights.folder), "subfolder": "transformer", "dtype": dtype}
     path = weights.transformer_file
     if path is not None and path.suffix.lower() == ".gguf":
-        if importlib.util.find_spec("gguf") is None:
-            raise GemsConfigError(f"{path.name} needs the package gguf: pip install gguf")
         options["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=dtype)
     return model_class.from_single_file(str(path), local_files_only=True, **options)
 
@@ -257,10 +258,9 @@ def _adapt(pipe: Any, model: LocalModel, weights: Weights, placement: Placement)
             # Melted into the weights they cost nothing at each step; quantized weights cannot take them up.
             pipe.fuse_lora(adapter_names=[name for name, _ in _named(options)])
             pipe.unload_lora_weights()
-    if options.scheduler:
-        pipe.scheduler = _scheduler(pipe, options.scheduler, options.scheduler_options)
-    elif options.scheduler_options:
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **options.scheduler_options)
+    if options.scheduler or options.scheduler_options:
+        chosen = find_scheduler(type(pipe.scheduler).__name__, options)
+        pipe.scheduler = chosen.from_config(pipe.scheduler.config, **options.scheduler_options)
     return tuple(warning for warning in warnings if warning)
 
 
@@ -270,23 +270,12 @@ def _named(options: LocalOptions) -> list[tuple[str, Lora]]:
 
 def _add_lora(pipe: Any, path: Path, name: str) -> str:
     """Lay a LoRA beside the weights. Answers with a warning where only a part of it fits."""
-    if importlib.util.find_spec("peft") is None:
-        raise GemsConfigError("local.loras needs the package peft: pip install peft")
     with listening("diffusers") as heard:
         pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True)
     if not any(name in names for names in pipe.get_list_adapters().values()):
         raise GemsConfigError(f"the LoRA {path.name} does not fit {type(pipe).__name__}: is it another model's?")
     unfit = any("unexpected keys" in said or "missing keys" in said for said in heard)
     return f"only a part of the LoRA {path.name} fits {type(pipe).__name__}: is it another model's?" if unfit else ""
-
-
-def _scheduler(pipe: Any, name: str, settings: dict[str, Any]) -> Any:
-    fitting = {it.__name__: it for it in [*pipe.scheduler.compatibles, type(pipe.scheduler)]}
-    if name not in fitting:
-        raise GemsConfigError(
-            f"local.scheduler {name!r} does not fit {type(pipe).__name__}; those that do: {', '.join(sorted(fitting))}"
-        )
-    return fitting[name].from_config(pipe.scheduler.config, **settings)
 
 
 def _cast(pipe: Any, placement: Placement) -> None:

@@ -52,10 +52,13 @@ def listening(library: str) -> Iterator[list[str]]:
     heard: list[str] = []
     ear = _Ear(heard)
     logger = logging.getLogger(library)
+    level = logger.level
     logger.addHandler(ear)
+    logger.setLevel(logging.WARNING)
     try:
         yield heard
     finally:
+        logger.setLevel(level)
         logger.removeHandler(ear)
 
 

@@ -45,6 +45,8 @@ class Weights:
     """By their names in the pipeline."""
     fingerprint: str
     """Changes when any file does."""
+    scheduler: str = ""
+    """The class of its own."""
     variant: str | None = None
     unneeded: tuple[str, ...] = ()
     """Components that have no weights here, and are drawn without."""
@@ -81,6 +83,7 @@ def find_weights(model: LocalModel) -> Weights:
         index.pipeline_class,
         parts,
         _fingerprint(place, survey.files, [*([file] if file else []), *_loras(model)]),
+        _scheduler_of(index),
         variant,
         unneeded,
         transformer_file=file,
@@ -133,6 +136,7 @@ def _of_single_file(model: LocalModel) -> Weights:
         index.pipeline_class,
         parts,
         _fingerprint(place, survey.files, [path, *_loras(model)]),
+        _scheduler_of(index),
         single_file=path,
     )
 
@@ -171,6 +175,10 @@ def _index_of(where: str, place: Place) -> ModelIndex:
             instead += f", or one of its files ({files[0]})"
         raise GemsConfigError(f"{where} has no {INDEX}, which every diffusers pipeline has: {instead}")
     return parse_index(read_json(path, place.remedy), where)
+
+
+def _scheduler_of(index: ModelIndex) -> str:
+    return next((it.class_name for it in index.components.values() if it.kind == "scheduler"), "")
 
 
 def _loras(model: LocalModel) -> list[Path]:

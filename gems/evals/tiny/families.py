@@ -41,7 +41,7 @@ def _z_image_turbo() -> DiffusionPipeline:
             n_kv_heads=2,
             cap_feat_dim=WIDTH,
             axes_dims=[8, 4, 4],
-            axes_lens=[2048, 64, 64],
+            axes_lens=[2048, 512, 512],
         ),
     )
 
