@@ -433,7 +433,7 @@ async def test_a_full_queue_sends_away_with_the_time_to_come_again(serve: Serve)
     await until(lambda: len(server.studio.orders) == 2)
     many = await server.draw(n=2)
     assert (many.status_code, error_of(many)["type"]) == (429, "rate_limit_error")
-    assert many.headers["retry-after"] == "10", "two places, of which nobody knows yet how long they take"
+    assert many.headers["retry-after"] == "5", "one place more, of which nobody knows yet how long it takes"
     third = asyncio.create_task(server.draw(seed=3))
     await until(lambda: len(server.studio.orders) == 3)
     assert (await server.draw()).status_code == 429
