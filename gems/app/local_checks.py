@@ -27,7 +27,7 @@ from gems.core.context import Size
 from gems.core.errors import GemsConfigError
 from gems.core.profiles import LocalOptions, Profile
 
-_EXTRAS: Final = "pip install 'gems-agent[local]'"
+_EXTRAS: Final = "pip install accelerate bitsandbytes"
 _NEW_TORCH: Final = "https://pytorch.org/get-started/locally"
 _SMALL: Final = Dimensions(256, 256)
 """What is drawn where a picture of the profile's size would take minutes."""
@@ -180,7 +180,7 @@ def _needed(profile: Profile) -> dict[str, str]:
         name: f"pip install {name}; the profile {profile.name!r} draws with it"
         for name in ("torch", "diffusers", "transformers")
     }
-    return draws | {name: f"{_EXTRAS}; {setting} needs it" for name, setting in _extras(local)}
+    return draws | {name: f"pip install {name}; {setting} needs it" for name, setting in _extras(local)}
 
 
 def _extras(local: LocalOptions) -> Iterator[tuple[str, str]]:

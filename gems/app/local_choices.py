@@ -109,7 +109,7 @@ def gpu_sentences(machine: Machine) -> Iterator[str]:
     if len(with_all) > len(now):
         names = {it.repository for it in now}
         more = ", ".join(it.repository for it in with_all if it.repository not in names)
-        yield f"With more packages {more} would fit, too: pip install 'gems-agent[local]', and run `gems init --force`."
+        yield f"With more packages {more} would fit, too: pip install accelerate bitsandbytes, and run `gems init --force`."
     elif not now:
         yield f"Of the image models that are known here none fits into the {size(memory.free)} of {memory.device}."
 
