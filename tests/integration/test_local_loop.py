@@ -123,7 +123,7 @@ def test_the_command_line_draws_with_local_weights_from_cold(tmp_path: Path) -> 
     (tmp_path / "gems.toml").write_text(
         'profile = "mine"\n[profiles.mine]\nmllm = "sketch"\nimages = "diffusers:models/sd-turbo"\nsize = "64x64"\n'
     )
-    done = gems(tmp_path, "run", "three red apples", "--max-rounds", "2", "--seed", "1")
+    done = gems(tmp_path, "run", "three red apples", "--max-rounds", "1", "--seed", "1")
     assert done.returncode == 0, done.stderr
     assert re.search(r"drawn in [\d.]+ s, seed", done.stdout)
     best = next((tmp_path / "gems-out").rglob("best.png"))

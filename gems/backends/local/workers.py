@@ -192,6 +192,7 @@ class _Worker:
                 # A broken device fails at anything. Whoever waits is told, and nobody waits for a thread that is gone.
                 logger.exception("the worker of %s failed", self.device)
                 self._fail(work if isinstance(work, list) else [], error)
+                self.figures = self.figures._replace(drawing=0)
         self._pipes.clear()
         with suppress(Exception):
             empty_cache(self.device)
