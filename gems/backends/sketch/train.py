@@ -42,7 +42,8 @@ SHIFT: Final = 3.0
 LEARNING_RATE: Final = 2e-3
 """Of both optimizers: Muon's updates are scaled to the size of AdamW's."""
 EMA_DECAY: Final = 0.999
-_SHARD: Final = 4096
+_BATCHES: Final = 64
+"""Batches whose examples are made, and sorted by length, at a time."""
 _WARMUP: Final = 200
 _SAVE_EVERY: Final = 300.0
 
@@ -82,10 +83,11 @@ def collate(examples: Sequence[Example], tokenizer: SketchTokenizer, rng: Random
 class Examples(IterableDataset[Batch]):
     """Endless batches of captions of like length, the same for the same seed."""
 
-    def __init__(self, seed: int, skip: int = 0) -> None:
+    def __init__(self, seed: int, skip: int = 0, batch: int = BATCH) -> None:
         super().__init__()
         self._seed = seed
         self._skip = skip
+        self._batch = batch
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
@@ -94,10 +96,10 @@ class Examples(IterableDataset[Batch]):
         while True:
             rng = Random(self._seed * 1_000_003 + shard)
             shard += 1
-            examples = [random_example(rng) for _ in range(_SHARD)]
+            examples = [random_example(rng) for _ in range(_BATCHES * self._batch)]
             spelled = [any(thing.text for thing in example.scene.things) for example in examples]
-            order = sorted(range(_SHARD), key=lambda i: (spelled[i], len(examples[i].caption.text)))
-            batches = [order[start : start + BATCH] for start in range(0, _SHARD, BATCH)]
+            order = sorted(range(len(examples)), key=lambda i: (spelled[i], len(examples[i].caption.text)))
+            batches = [order[start : start + self._batch] for start in range(0, len(order), self._batch)]
             rng.shuffle(batches)
             for batch in batches:
                 yield collate([examples[i] for i in batch], tokenizer, rng)
@@ -207,9 +209,10 @@ class Training:
         budget: how long.
         seed: of weights, scenes and noise.
         device: to train on.
+        batch: scenes in a step.
     """
 
-    def __init__(self, checkpoints: Path, budget: Budget, seed: int, device: torch.device) -> None:
+    def __init__(self, checkpoints: Path, budget: Budget, seed: int, device: torch.device, batch: int = BATCH) -> None:
         torch.manual_seed(seed)
         self.models = Models().to(device)
         self.average = deepcopy(self.models).requires_grad_(False)
@@ -221,6 +224,7 @@ class Training:
         self._budget = budget
         self._seed = seed
         self._device = device
+        self._batch = batch
         self._step = 0
         self._seconds = 0.0
         checkpoints.mkdir(parents=True, exist_ok=True)
@@ -274,9 +278,8 @@ class Training:
 
     def run(self, out: Path) -> None:
         """Train to the end of the budget, saving the averaged weights to `out` every few minutes."""
-        batches = DataLoader(
-            Examples(self._seed, self._step * BATCH // _SHARD), batch_size=None, num_workers=1, prefetch_factor=64
-        )
+        examples = Examples(self._seed, self._step // _BATCHES, self._batch)
+        batches = DataLoader(examples, batch_size=None, num_workers=1, prefetch_factor=_BATCHES)
         last = saved = time.monotonic()
         losses: list[float] = []
         for batch in batches:
