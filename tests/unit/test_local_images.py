@@ -167,7 +167,7 @@ async def test_files_that_change_are_another_model_for_new_runs_alone(tiny: Tiny
     await model.generate(REQUEST)
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text() + " ")
-    assert model.identity == before, "a run that is under way keeps what it began with"
+    assert model.identity == before, "until another run begins"
     await model.generate(REQUEST)
     model.check("a dog", 512, 512)
     assert model.identity != before

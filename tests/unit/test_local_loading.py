@@ -66,6 +66,23 @@ def test_loras_are_laid_over_the_weights_by_their_scale(family: str, tiny: Tiny,
     assert not [name for name, _ in denoiser.named_modules() if "lora" in name]
 
 
+def test_a_lora_of_a_text_encoder_is_laid_over_it_too(tiny: Tiny, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder, rank = tiny("flux.1-schnell"), 2
+    generator = torch.Generator().manual_seed(0)
+    encoder = loaded(folder).pipe.text_encoder
+    lora = {}
+    for name, module in encoder.named_modules():
+        if name.endswith(("q_proj", "v_proj")):
+            outputs, inputs = module.weight.shape
+            lora[f"text_encoder.{name}.lora_A.weight"] = torch.randn(rank, inputs, generator=generator)
+            lora[f"text_encoder.{name}.lora_B.weight"] = torch.randn(outputs, rank, generator=generator)
+    save_file(lora, tmp_path / "lora.safetensors", metadata={"format": "pt"})
+    adapted = loaded(folder, loras=[Lora(path=str(tmp_path / "lora.safetensors"))])
+    assert apart(picture(loaded(folder)), picture(adapted)) > 1
+
+
 def test_a_lora_over_a_quantized_transformer_stays_beside_it(tiny: Tiny, tmp_path: Path) -> None:
     folder = tiny("z-image-turbo")
     gguf = str(write_gguf(folder, tmp_path / "t.gguf"))

@@ -158,10 +158,18 @@ def test_what_comes_back_to_a_closed_queue_is_told_so() -> None:
     waiting.send(ME, given_up)
     given_up.result.cancel()
     waiting.close()  # is not disturbed by an errand that nobody waits for
-    waiting.put_back(taken)
-    for it in taken:
-        with pytest.raises(ModelOutage, match="this process is ending"):
-            it.result.result(0)
+    with pytest.raises(ModelOutage, match="this process is ending"):
+        waiting.put_back(taken)
+
+
+def test_what_has_an_end_is_not_taken_up_again() -> None:
+    first = job(0)
+    waiting = queue(first, job(1))
+    first.fail(ModelOutage("no"))
+    first.fail(ModelOutage("once more"))  # changes nothing
+    assert take(waiting) == [1]
+    with pytest.raises(ModelOutage, match=r"^no$"):
+        first.result.result(0)
 
 
 def test_a_job_can_be_ended_before_it_was_begun_and_after() -> None:

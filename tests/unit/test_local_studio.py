@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from gems.backends.local.components import Part
 from gems.backends.local.loading import Loaded, load
 from gems.backends.local.orders import LocalModel, Order, Painted, Sampling
 from gems.backends.local.placement import GB, Memory, Placement
@@ -309,6 +311,59 @@ async def test_a_worker_outlives_a_device_that_fails_at_everything(
             await made.draw(order(tiny("sdxl")))
         broken.clear()
         assert (await made.draw(order(tiny("sd-turbo")))).image.size == (64, 64)
+
+
+async def test_a_device_that_breaks_in_the_middle_spoils_nothing_of_others(
+    tiny: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = threading.Event()
+
+    def memory(device: str) -> Memory:
+        if broken.is_set() and device == "first":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return PLENTY
+
+    loader = Loader()
+    async with studio(("first", "second"), memory=memory, loader=loader) as made:
+        await made.ready(LocalModel(str(tiny("sd-turbo"))))
+        bad = next(it for it, (_, device, _) in zip(loader.loaded, loader.loads, strict=True) if device == "first")
+
+        def hook(*_: Any) -> None:
+            broken.set()
+            raise_out_of_memory()
+
+        bad.pipe.unet.register_forward_pre_hook(hook)
+        orders = [order(tiny("sd-turbo"), seed) for seed in range(6)]
+        done = await asyncio.gather(*map(made.draw, orders), return_exceptions=True)
+        drawn = [it for it in done if isinstance(it, Painted)]
+        failed = [it for it in done if isinstance(it, ModelOutage)]
+        assert len(drawn) + len(failed) == 6
+        assert len(drawn) >= 2
+        assert failed
+        assert (made.figures().drawn, made.figures().failed, made.figures().drawing) == (len(drawn), len(failed), 0)
+
+
+async def test_too_little_memory_twice_while_loading_is_told(tiny: Folder) -> None:
+    loader = Loader()
+    loader.failures = [torch.OutOfMemoryError("CUDA out of memory") for _ in range(2)]
+    async with studio(memory=lambda _: Memory("cuda:0", 12 * GB, 16 * GB, 64 * GB), loader=loader) as made:
+        with pytest.raises(GemsConfigError, match=r"ran out of memory on cpu while it was loaded \(offload, bf16\)"):
+            await made.ready(LocalModel(str(tiny("sd-turbo"))))
+
+
+def test_who_waits_in_the_machines_memory_makes_room_for_a_better_layout() -> None:
+    held: dict[LocalModel, Any] = {LocalModel("a"): SimpleNamespace(device_bytes=0, host_bytes=40 * GB)}
+    parts = {"transformer": Part(12 * GB, 24 * GB, "bf16", "T"), "text_encoder": Part(5 * GB, 10 * GB, "bf16", "E")}
+    weights = Weights(Path(), "X", parts, "")
+
+    def memory(_: str) -> Memory:
+        return Memory("cuda:0", 40 * GB, 40 * GB, 64 * GB - 40 * GB * len(held))
+
+    worker = LocalStudio(["cuda:0"], memory=memory)._workers[0]
+    worker._pipes = held
+    # Beside the other it would have to be stored in 8 bits.
+    assert worker._placement(LocalModel("b"), weights, 2 * 1024 * 1024).label == "offload, bf16"
+    assert held == {}
 
 
 async def test_any_other_failure_is_an_outage_that_names_the_model(tiny: Folder) -> None:

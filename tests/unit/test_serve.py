@@ -591,8 +591,14 @@ async def test_models_are_told_with_what_a_client_needs(serve: Serve) -> None:
     client = serve().client
     (card,) = (await client.get("/v1/models")).json()["data"]
     assert (await client.get(f"/v1/models/{card['id']}")).json() == card
-    unknown = await client.get("/v1/models/no/such")
-    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    for path in ("/v1/models/no/such", "/v1/models/"):
+        unknown = await client.get(path)
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    odd = await client.get("/v1/models", headers={"origin": "http://["})
+    assert odd.status_code == 403
+    form = {"content-type": "multipart/form-data; boundary=a; charset=undefined"}
+    body = b'--a\r\ncontent-disposition: form-data; name="prompt"\r\n\r\na cat\r\n--a--\r\n'
+    assert (await client.post(EDITS, content=body, headers=form)).status_code == 400
     assert (card["id"], card["object"], card["owned_by"]) == (TURBO, "model", "gems")
     assert (card["defaults"]["size"], card["defaults"]["num_inference_steps"]) == ("512x512", 4)
     assert (card["sizes"]["multiple"], card["max_input_images"]) == (8, 1)

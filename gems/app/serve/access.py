@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -112,8 +113,11 @@ class Doorkeeper:
 
     def _foreign(self, headers: Headers) -> Refusal | None:
         origin = headers.get("origin")
-        if origin is None or urlsplit(origin).netloc == headers.get("host"):
+        if origin is None:
             return None
+        with suppress(ValueError):
+            if urlsplit(origin).netloc == headers.get("host"):
+                return None
         return Refusal(403, f"pages of {origin[:80]!r} may not use this server")
 
     def _knows(self, authorization: str) -> bool:

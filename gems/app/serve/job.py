@@ -47,9 +47,12 @@ class Job:
             Refusal: one of them was cut off.
             Exception: one of them failed.
         """
-        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for lost in [ticket for ticket in self.tickets if ticket.is_lost]:
-            lost.result()
+        left = set(self._tasks)
+        while left:
+            # Not FIRST_EXCEPTION: one that was cancelled is none.
+            _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for lost in [ticket for ticket in self.tickets if ticket.is_lost]:
+                lost.result()
         return [ticket.result() for ticket in self.tickets]
 
     async def change(self, seconds: float) -> bool:

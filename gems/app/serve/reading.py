@@ -19,6 +19,8 @@ from gems.backends.images.picture import FORMATS
 
 MOST_INPUT_PIXELS: Final = 33_554_432
 """Of a picture that is sent: twice as many as the largest that can be drawn."""
+BODY_SECONDS: Final = 60.0
+"""For a body to arrive."""
 _MOST_FILES: Final = 16
 _MOST_FIELDS: Final = 64
 _PICTURES: Final = ("image", "image[]")
@@ -71,6 +73,8 @@ async def read_form(request: Request, most: int) -> Form:
         )
     except HTTPException as error:
         raise Refusal(400, f"the form cannot be read: {error.detail}") from None
+    except UnicodeError:
+        raise Refusal(400, "the form cannot be read: send it in UTF-8") from None
     try:
         texts: dict[str, Any] = {}
         pictures = []
@@ -115,12 +119,16 @@ async def _read(request: Request, most: int) -> bytes:
         raise _too_large(most)
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise _too_large(most)
+        # A place is held meanwhile, which others wait for.
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise _too_large(most)
     except ClientDisconnect:
         raise ClientGone from None
+    except TimeoutError:
+        raise Refusal(408, f"the body did not arrive within {BODY_SECONDS:g} s", code="timeout") from None
     return bytes(body)
 
 

@@ -43,7 +43,8 @@ def make_app(desk: Desk, access: Access) -> Starlette:
         return JSONResponse({"object": "list", "data": cards})
 
     async def model(request: Request) -> Response:
-        served = find_model(desk.models, request.path_params["name"])
+        name = request.path_params["name"]
+        served = find_model(desk.models, name) if name else None
         if served is None:
             return Refusal(
                 404, "no such model is served: see /v1/models", param="model", code="model_not_found"

@@ -21,6 +21,7 @@ ReadMemory = Callable[[str], Memory]
 CPU_SHARE: Final = 0.9
 """Of the machine's free memory that weights may take: the loop and the system go on beside them."""
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_OWN_CGROUP: Final = Path("/proc/self/cgroup")
 _QUANTIZES: Final = ("cuda", "xpu")
 
 
@@ -78,13 +79,29 @@ def read_memory(device: str) -> Memory:
     return Memory(device, free, total, free, can_offload=False)
 
 
-def _container_free(folder: Path = _CGROUP) -> float:
-    """What a container of Linux's second control groups may still take, in bytes; infinite where there is no limit."""
+def _container_free(root: Path = _CGROUP, own: Path = _OWN_CGROUP) -> float:
+    """What a container's control groups may still take, in bytes; infinite where there is no limit.
+
+    Of Linux's second version each group above has a say; of the first the machine shows a container its own.
+    """
+    frees = [_group_free(root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")]
     try:
-        most = int((folder / "memory.max").read_text(encoding="ascii"))
-        held = int((folder / "memory.current").read_text(encoding="ascii"))
+        line = next(it for it in own.read_text(encoding="ascii").splitlines() if it.startswith("0::"))
+    except (OSError, ValueError, StopIteration):
+        line = "0::/"
+    folder = root / line.removeprefix("0::").lstrip("/")
+    for group in (folder, *folder.parents):
+        frees.append(_group_free(group, "memory.max", "memory.current", "inactive_file"))
+        if group == root:
+            break
+    return min(frees)
+
+
+def _group_free(folder: Path, most_in: str, held_in: str, given_up: str) -> float:
+    try:
+        most, held = (int((folder / name).read_text(encoding="ascii")) for name in (most_in, held_in))
         # What is only a copy of files is given up when it is needed.
-        cached = re.search(r"^inactive_file (\d+)$", (folder / "memory.stat").read_text(encoding="ascii"), re.MULTILINE)
+        cached = re.search(rf"^{given_up} (\d+)$", (folder / "memory.stat").read_text(encoding="ascii"), re.MULTILINE)
     except (OSError, ValueError):
         return math.inf
     return max(0, most - held + (int(cached[1]) if cached else 0))

@@ -122,7 +122,7 @@ class LocalImages:
         Raises:
             GemsConfigError: any of these.
         """
-        self._surveyed = None  # a new run takes the files as they are now
+        self._surveyed = find_weights(self._named)  # a new run takes the files as they are now
         check_size(self.name, sizes_of(self._facts, self._family), width, height)
         device = self._studio.devices[0]
         warnings = [length_warning(prompt, self._family)] if self._family else []
@@ -157,9 +157,10 @@ class LocalImages:
 
     @property
     def _weights(self) -> Weights:
-        if self._surveyed is None:
-            self._surveyed = find_weights(self._named)
-        return self._surveyed
+        surveyed = self._surveyed
+        if surveyed is None:
+            surveyed = self._surveyed = find_weights(self._named)
+        return surveyed
 
     @property
     def _model(self) -> LocalModel:

@@ -26,6 +26,8 @@ from gems.core.profiles import LocalOptions, Lora
 _SENSITIVE: Final = ("pos_embed", "patch_embed", "norm", "lm_head", "^proj_in$", "^proj_out$")
 """Layers that are small, and that a picture suffers from when they are stored in 8 bits; and one that shares its weights
 with an embedding."""
+UNIFIED: Final = ("cpu", "mps")
+"""Devices whose memory is the machine's."""
 _DENOISERS: Final = ("transformer", "unet")
 
 
@@ -111,13 +113,13 @@ class Loaded:
     @property
     def device_bytes(self) -> int:
         """What it holds of the device between drawings."""
-        has_left = self._is_resting and self.device != "cpu"
+        has_left = self._is_resting and self.device not in UNIFIED
         return 0 if has_left or self.placement.how != "resident" else self.stored_bytes
 
     @property
     def host_bytes(self) -> int:
         """What it holds of the machine's memory between drawings."""
-        return self.stored_bytes if self.device == "cpu" else self.stored_bytes - self.device_bytes
+        return self.stored_bytes if self.device in UNIFIED else self.stored_bytes - self.device_bytes
 
     def wake(self) -> None:
         """Be ready to draw again."""
@@ -256,7 +258,9 @@ def _adapt(pipe: Any, model: LocalModel, weights: Weights, placement: Placement)
         pipe.set_adapters([name for name, _ in _named(options)], [lora.scale for lora in options.loras])
         if not placement.quantized and not any(part.is_quantized for part in weights.parts.values()):
             # Melted into the weights they cost nothing at each step; quantized weights cannot take them up.
-            pipe.fuse_lora(adapter_names=[name for name, _ in _named(options)])
+            # By its own choice FLUX.1 would leave its text encoder's part out.
+            parts = [part for part, adapters in pipe.get_list_adapters().items() if adapters]
+            pipe.fuse_lora(components=parts, adapter_names=[name for name, _ in _named(options)])
             pipe.unload_lora_weights()
     if options.scheduler or options.scheduler_options:
         chosen = find_scheduler(type(pipe.scheduler).__name__, options)

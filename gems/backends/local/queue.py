@@ -103,14 +103,16 @@ class OrderQueue:
             self._changed.notify_all()
 
     def put_back(self, jobs: list[Job]) -> None:
-        """Give back what did not fit into a go; it is the next again."""
+        """Give back what did not fit into a go; it is the next again.
+
+        Raises:
+            ModelOutage: the queue is closed.
+        """
         with self._changed:
-            if not self._closed:
-                self._jobs[:0] = jobs
-                self._changed.notify_all()
-                return
-        for job in jobs:
-            job.fail(_ending())
+            if self._closed:
+                raise _ending()
+            self._jobs[:0] = jobs
+            self._changed.notify_all()
 
     def send(self, worker: object, errand: Errand) -> None:
         """Ask one worker to do something, after the go it is at."""
@@ -154,7 +156,7 @@ class OrderQueue:
                 return []
             if errands := self._errands.get(worker):
                 return errands.pop(0)
-            self._jobs = [job for job in self._jobs if not job.result.cancelled()]
+            self._jobs = [job for job in self._jobs if not job.result.done()]
             wake = until
             if self._jobs:
                 go = self._go()

@@ -10,7 +10,6 @@ import atexit
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -146,8 +145,10 @@ class LocalStudio:
         errands = [Errand(what) for _ in self._workers]  # type: ignore[arg-type]  # what it answers is dropped
         for worker, errand in zip(self._workers, errands, strict=True):
             self._queue.send(worker, errand)
-        # Also when nobody waits for them any more.
-        await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(errand.result)) for errand in errands))
+        results = [asyncio.wrap_future(errand.result) for errand in errands]
+        for result in results:
+            result.add_done_callback(lambda it: it.cancelled() or it.exception())  # also when nobody waits any more
+        await asyncio.gather(*map(asyncio.shield, results))
 
     def _start(self) -> None:
         with self._starting:
@@ -170,8 +171,8 @@ class _Worker:
         self._queue = queue
         self._memory = memory
         self._load = load_with
-        self._pipes: OrderedDict[LocalModel, Loaded] = OrderedDict()
-        """The least recently used first."""
+        self._pipes: dict[LocalModel, Loaded] = {}
+        """The least recently used first. Other threads read it, in steps that Python does not interrupt."""
         self._stopping = threading.Event()
 
     @property
@@ -207,7 +208,7 @@ class _Worker:
 
     def holds(self, model: LocalModel) -> bool:
         """Whether a model is in memory; for any thread."""
-        return model in list(self._pipes)
+        return model in self._pipes
 
     def room(self) -> Memory:
         """What would be free without the pipelines here; for any thread."""
@@ -224,7 +225,8 @@ class _Worker:
     def rest(self) -> None:
         """Leave the device's memory; weights that the machine's has no room for are loaded again later."""
         for model, loaded in list(self._pipes.items()):
-            if self.device != "cpu" and loaded.device_bytes > self._memory(self.device).host_free:
+            in_one_memory = self.device == "mps"  # moving weights there would give nothing back
+            if in_one_memory or (self.device != "cpu" and loaded.device_bytes > self._memory(self.device).host_free):
                 self._release(model)
                 continue
             try:
@@ -246,7 +248,7 @@ class _Worker:
             self._release(model)  # somebody else has taken the memory: it is laid out anew
         if loaded is None:
             loaded = self._pipes[model] = self._loaded(model, pixels)
-        self._pipes.move_to_end(model)
+        self._pipes[model] = self._pipes.pop(model)
         loaded.used = time.monotonic()
         return loaded
 
@@ -267,10 +269,15 @@ class _Worker:
         except Exception as error:
             self._fail(jobs, error)
             return
-        most = loaded.most_together(first)
-        if len(jobs) > most:
-            self._queue.put_back(jobs[most:])
-        begun = [job for job in jobs[:most] if job.begin()]
+        too_many = jobs[loaded.most_together(first) :]
+        # From here on they are others' affair.
+        del jobs[len(jobs) - len(too_many) :]
+        if too_many:
+            try:
+                self._queue.put_back(too_many)
+            except ModelOutage as error:
+                self._fail(too_many, error)
+        begun = [job for job in jobs if job.begin()]
         if begun:
             self._paint(loaded, begun)
         loaded.used = time.monotonic()
@@ -344,13 +351,12 @@ class _Worker:
 
     def _fail(self, jobs: list[Job], error: Exception, *, begun: bool = False) -> None:
         """Tell everybody why there is no picture."""
-        count = len(jobs)
-        if isinstance(error, Stopped):
-            self._count(cancelled=count, drawing=-count * begun)
+        is_stopped = isinstance(error, Stopped)
+        if is_stopped:
             # Whoever still waits does so for a studio that closes.
             error = ModelOutage("the drawing was stopped: this process is ending")
-        else:
-            self._count(failed=count, drawing=-count * begun)
+        ended = sum(not job.result.done() for job in jobs)
+        self._count(drawing=-len(jobs) * begun, **{"cancelled" if is_stopped else "failed": ended})
         for job in jobs:
             job.fail(self._told(job.order, error))
 
@@ -384,7 +390,17 @@ class _Worker:
         self._release_others(None)
         # The same again with less than the first layout wanted, which makes it the next one.
         less = partial(_less, self._memory, placement)
-        return self._load(model, weights, self.device, self._placement(model, weights, pixels, less))
+        placement = self._placement(model, weights, pixels, less)
+        try:
+            return self._load(model, weights, self.device, placement)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            let_go(error)
+        raise GemsConfigError(
+            f"{model.source} ran out of memory on {self.device} while it was loaded ({placement.label}): close what else "
+            "uses it, or set local.placement to one that takes less"
+        )
 
     def _placement(
         self, model: LocalModel, weights: Weights, pixels: int, memory: ReadMemory | None = None
@@ -399,10 +415,12 @@ class _Worker:
                     raise refusal(model, weights, read, error) from error
                 self._release(next(iter(self._pipes)))
                 continue
-            in_the_way = next((it for it, loaded in self._pipes.items() if loaded.device_bytes), None)
-            if placement.how == "resident" or model.options.placement != "auto" or in_the_way is None:
+            if not self._pipes or model.options.placement != "auto":
                 return placement
-            self._release(in_the_way)
+            best = choose_placement(model, weights, self.room(), pixels)
+            if placement.label == best.label:
+                return placement
+            self._release(next(iter(self._pipes)))
 
     def _release_others(self, loaded: Loaded | None) -> bool:
         """Release all pipelines but this one. Answers whether there were any."""
