@@ -15,7 +15,7 @@ from gems.core.state import Attempt, Failure, GemsState, Options, Proposal, Span
 from gems.memory.artifacts import artifact_id
 from gems.memory.ledger import drawing_key
 from gems.memory.png import export_png, to_png
-from gems.nodes.asking import Node, Update, abilities_of, models_of
+from gems.nodes.asking import Node, Update, models_of
 
 KEY_FIELD: Final = "gems:key"
 """The text field of a stored PNG that carries its drawing key."""
@@ -126,9 +126,12 @@ async def _draw(services: Services, models: Models, task: Task, wanted: Wanted) 
         source=await artifacts.get(wanted["source"]) if wanted["source"] else None,
         references=tuple([await artifacts.get(reference) for reference in task["references"]]),
     )
-    attempt = None if (await abilities_of(images)).seeds else proposal["id"]
+
+    def find_key() -> str:
+        return drawing_key(images.identity, request, None if images.capabilities.seeds else proposal["id"])
+
     # In a thread: an image model may have to read its weights to say what it is.
-    key = await asyncio.to_thread(lambda: drawing_key(images.identity, request, attempt))
+    key = await asyncio.to_thread(find_key)
     known = await services.ledger.find(task["trajectory_id"], key)
     if known is not None and await artifacts.has(known):
         return _Received(known, reused=True)

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol
 
-import psutil
-
 from gems.app.terminal import one_line
-from gems.backends.local.devices import CPU_SHARE, accelerators, describe_device, find_device, read_memory
+from gems.backends.local.devices import accelerators, describe_device, find_device, read_memory
 from gems.backends.local.placement import GB, Memory
 from gems.core.errors import GemsConfigError
 
@@ -135,11 +133,6 @@ def find_gpu(program: str = "nvidia-smi") -> str:
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return ""
     return ", ".join(filter(None, map(_gpu, ran.stdout.splitlines())))
-
-
-def host_free() -> int:
-    """Bytes of the machine's memory that weights may take now."""
-    return int(psutil.virtual_memory().available * CPU_SHARE)
 
 
 def _gpu(line: str) -> str:

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +17,7 @@ from gems.app.wording import money
 from gems.backends.chat.abilities import Abilities
 from gems.backends.chat.book import ServerBook
 from gems.backends.hosts import is_local
+from gems.backends.json_object import json_object
 from gems.core.profiles import Endpoint, Profile
 from gems.core.settings import IN_PROCESS, UNNAMED_KEY, Settings
 from gems.core.state import ROLES, Role
@@ -137,7 +138,7 @@ async def is_ollama(client: httpx.AsyncClient, part: Part) -> bool:
     """Whether a part's server is an Ollama, as it says itself."""
     address = f"{(part.url or '').rstrip('/').removesuffix('/v1')}/api/version"
     try:
-        return isinstance(_object(await client.get(address, headers=_headers(part))).get("version"), str)
+        return isinstance(json_object(await client.get(address, headers=_headers(part))).get("version"), str)
     except (httpx.HTTPError, httpx.InvalidURL, OSError):
         return False
 
@@ -153,16 +154,8 @@ def _valid_key(variable: str) -> str:
     return f"set {variable} to a key that is valid there"
 
 
-def _object(reply: httpx.Response) -> dict[str, Any]:
-    try:
-        value = reply.json() if reply.is_success else {}
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _comfyui(what: str, url: str, reply: httpx.Response) -> Finding:
-    system = _object(reply).get("system")
+    system = json_object(reply).get("system")
     if not isinstance(system, dict):
         return Finding(what, "bad", f"{url} answers, but is not ComfyUI", start_hint("comfyui", url))
     version = one_line(str(system.get("comfyui_version", "")), _LONGEST_NAME)
@@ -170,7 +163,7 @@ def _comfyui(what: str, url: str, reply: httpx.Response) -> Finding:
 
 
 def _listing(what: str, url: str, model: str, reply: httpx.Response) -> Finding:
-    listed = _object(reply).get("data")
+    listed = json_object(reply).get("data")
     entries = listed if isinstance(listed, list) else []
     names = [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
     if reply.status_code == 404 and not _VERSION.search(urlsplit(url).path):

@@ -13,6 +13,7 @@ from gems.app.endpoint_checks import Finding, Part, is_ollama
 from gems.app.held_weights import held_pipelines
 from gems.app.packages import Version
 from gems.app.pull_wording import size
+from gems.backends.chat.unloading import KEEPS_MEMORY
 from gems.backends.hosts import on_one_machine
 from gems.backends.images.presets import Dimensions
 from gems.backends.local.files import GGUF
@@ -31,10 +32,6 @@ _EXTRAS: Final = "pip install accelerate bitsandbytes"
 _NEW_TORCH: Final = "https://pytorch.org/get-started/locally"
 _SMALL: Final = Dimensions(256, 256)
 """What is drawn where a picture of the profile's size would take minutes."""
-_KEEPS_MEMORY: Final = (
-    "give it a part of the GPU only (vLLM: --gpu-memory-utilization 0.4, SGLang: --mem-fraction-static 0.4, llama.cpp: a "
-    "lower --n-gpu-layers), or serve the model with Ollama"
-)
 
 
 def check_packages(needed: Mapping[str, str], version: Version) -> Iterator[Finding]:
@@ -170,7 +167,7 @@ class LocalChecks:
                 "turns", "ok", f"with {model} at {url}, an Ollama, which unloads it before pictures are drawn"
             )
         found = f"with {model} at {url}, which is no Ollama, and keeps its memory while pictures are drawn"
-        return Finding("turns", "warn", found, _KEEPS_MEMORY) if on_gpu else Finding("turns", "ok", found)
+        return Finding("turns", "warn", found, KEEPS_MEMORY) if on_gpu else Finding("turns", "ok", found)
 
 
 def _needed(profile: Profile) -> dict[str, str]:

@@ -12,14 +12,15 @@ from gems.app.machine import WEIGHTS_PACKAGES, Machine
 from gems.app.pull_wording import size
 from gems.backends.images.presets import family_of
 from gems.backends.local.catalogue import KNOWN, KnownModel, known_model
+from gems.backends.local.catalogue import fitting as known_fitting
 from gems.backends.local.orders import LocalModel
 from gems.backends.local.pipelines import PIPELINES
-from gems.backends.local.placement import BYTES, GB, Memory, Placement, TooLarge, place
+from gems.backends.local.placement import BYTES, GB, Memory, Placement, TooLarge
 from gems.backends.local.rooms import choose_placement
 from gems.backends.local.weights import Weights
 from gems.core.context import Size
 from gems.core.errors import GemsConfigError
-from gems.core.profiles import BUILT_IN, LocalOptions, Profile
+from gems.core.profiles import BUILT_IN, Profile
 
 _OFFERED: Final = 4
 """Models that are offered."""
@@ -60,7 +61,9 @@ def cpu_choices(machine: Machine) -> list[Choice]:
     if machine.devices or not _has_packages(machine):
         return []
     memory = Memory("cpu", machine.host_free, machine.host_free, machine.host_free, can_offload=False)
-    small = [it for it in _held_fits(machine, memory) if it.held and _count(it.held.weights) <= _SMALL]
+    small = [
+        it for it in _held_fits(machine, memory) if it.held and it.held.weights and it.held.weights.parameters <= _SMALL
+    ]
     return [_choice(it, memory) for it in small[:_OFFERED] if it.known]
 
 
@@ -78,15 +81,10 @@ def gpu_memory(machine: Machine) -> Memory | None:
 
 def fitting(memory: Memory) -> list[_Fit]:
     """The known models that a device has room for, the best first; each at the size that its profile draws."""
-    fits = []
-    for model in KNOWN:
-        drawn_size = BUILT_IN[model.profile].size
-        try:
-            placement = place(model.weights, memory, "bf16", LocalOptions(), _pixels(drawn_size))
-        except TooLarge:
-            continue
-        fits.append(_Fit(model.repository, placement, model, None, drawn_size))
-    return fits
+    return [
+        _Fit(model.repository, placement, model, None, BUILT_IN[model.profile].size)
+        for model, placement in known_fitting(memory)
+    ]
 
 
 def gpu_sentences(machine: Machine) -> Iterator[str]:
@@ -158,10 +156,6 @@ def _rank(repository: str) -> int:
 def _made_for(repository: str, weights: Weights) -> str:
     family = family_of(repository)
     return str(family.size if family else _SIZES.get(weights.pipeline_class, _USUAL_SIZE))
-
-
-def _count(weights: Weights | None) -> int:
-    return sum(part.parameters for part in weights.parts.values()) if weights else 0
 
 
 def _count_known(fit: _Fit) -> int:

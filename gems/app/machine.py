@@ -14,10 +14,12 @@ from typing import Any, Final, NamedTuple
 import httpx
 from dotenv import dotenv_values
 
-from gems.app.accelerators import Device, Devices, TorchDevices, host_free
+from gems.app.accelerators import Device, Devices, TorchDevices
 from gems.app.held_weights import Held, held_pipelines
 from gems.app.local_servers import COMFYUI, GEMS_SERVE, OLLAMA, OPENAI_LIKE
 from gems.app.packages import CPU_BUILD, GPU_BUILDS, Version, installed_version, torch_build
+from gems.backends.json_object import json_object
+from gems.backends.local.devices import host_free
 from gems.core.errors import GemsConfigError
 
 SECONDS: Final = 0.5
@@ -204,10 +206,9 @@ async def _json(client: httpx.AsyncClient, method: str, url: str, body: object =
     try:
         async with asyncio.timeout(2 * SECONDS):
             reply = await client.request(method, url, json=body)
-        value = reply.json() if reply.is_success else {}
-    except (httpx.HTTPError, OSError, ValueError, RecursionError):  # TimeoutError is an OSError
+    except (httpx.HTTPError, OSError, ValueError):  # TimeoutError is an OSError
         return {}
-    return value if isinstance(value, dict) else {}
+    return json_object(reply)
 
 
 async def _servers(client: httpx.AsyncClient, where: Addresses) -> list[FoundServer]:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from gems.app.accelerators import Device, ScriptedDevices, TorchDevices, host_free
+from gems.app.accelerators import Device, ScriptedDevices, TorchDevices
 from gems.app.held_weights import Held, held_pipelines
 from gems.app.init_choices import chat_choices, image_choices, missing
 from gems.app.init_command import describe, set_up
@@ -22,6 +22,7 @@ from gems.app.local_choices import cpu_choices, fitting, gpu_choices, gpu_memory
 from gems.app.machine import Addresses, FoundModel, FoundServer, Machine, look_around
 from gems.backends.local.catalogue import KNOWN, best_fitting, known_model
 from gems.backends.local.components import Part
+from gems.backends.local.devices import host_free
 from gems.backends.local.placement import GB, Memory
 from gems.backends.local.weights import Weights
 from gems.core.errors import GemsConfigError

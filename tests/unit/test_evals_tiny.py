@@ -20,6 +20,7 @@ from diffusers import (
 )
 from safetensors import safe_open
 
+from gems.backends.local.placement import Dtype
 from gems.evals.tiny import (
     TINY_FAMILIES,
     build_tiny,
@@ -31,7 +32,6 @@ from gems.evals.tiny import (
 from gems.evals.tiny.__main__ import main
 from gems.evals.tiny.full_size import Z_IMAGE_TURBO, ZImageSizes, build_full_size, write_full_size
 from gems.evals.tiny.stored import load_part
-from gems.evals.tiny.weights import Dtype
 
 # diffusers' Euler scheduler copies tensors in a way that numpy 2 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")

@@ -24,6 +24,7 @@ _REMEMBERED: Final = 32
 _FIRST_GUESS: Final = 5.0
 """Seconds of a drawing while none was made."""
 _PART: Final = 4
+"""Of a queue, one in so many is waited for by who is turned away: not all come again at once, nor all for one place."""
 _MOST_WAIT: Final = 60.0
 """Seconds that a client is asked to stay away at most: ours gives up on a server that asks for more."""
 

@@ -8,11 +8,12 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from pydantic import SecretStr
 
+from gems.backends.json_object import json_object
 from gems.core.errors import ModelOutage
 from gems.core.profiles import Endpoint
 
@@ -24,6 +25,12 @@ FIRST_LOOK: Final = 0.05
 """Seconds until it is first looked again whether the model is gone; each further time twice as long."""
 LATER_LOOKS: Final = 0.5
 """Seconds between two looks, at most."""
+
+KEEPS_MEMORY: Final = (
+    "give it a part of the GPU only (vLLM: --gpu-memory-utilization 0.4, SGLang: --mem-fraction-static 0.4, llama.cpp: a "
+    "lower --n-gpu-layers), or serve the model with Ollama"
+)
+"""What to do about a server that cannot be asked."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +113,11 @@ class ChatServers:
             reply = await client.get("/api/version", timeout=VERSION_SECONDS)
             if reply.status_code >= 500:
                 raise ModelOutage(f"the chat server at {origin} does not say what it is ({reply.status_code})")
-            found = isinstance(_object(reply).get("version"), str)
+            found = isinstance(json_object(reply).get("version"), str)
             if not found and origin not in self._is_ollama:
                 logger.warning(
                     "GEMS cannot ask the chat server at %s to unload its model, as it is no Ollama: it keeps its memory "
-                    "while pictures are drawn. Give it a part of the GPU only (vLLM: --gpu-memory-utilization 0.4, SGLang: "
-                    "--mem-fraction-static 0.4, llama.cpp: a lower --n-gpu-layers), or serve the model with Ollama",
+                    f"while pictures are drawn. {KEEPS_MEMORY[0].upper()}{KEEPS_MEMORY[1:]}",
                     origin,
                     extra={"server": origin},
                 )
@@ -147,16 +153,7 @@ class Unloading:
 
 def _loaded(reply: httpx.Response) -> set[str]:
     """Models in memory, by all their names; an Ollama that is too old to tell has given back all that it will."""
-    entries = _object(reply).get("models")
+    entries = json_object(reply).get("models")
     told = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     names = {str(entry.get(field)).casefold() for entry in told for field in ("name", "model")}
     return names | {name.removesuffix(":latest") for name in names}
-
-
-def _object(reply: httpx.Response) -> dict[str, Any]:
-    """The JSON object of a reply; empty where there is none."""
-    try:
-        value = reply.json() if reply.is_success else {}
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

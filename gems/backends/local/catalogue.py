@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gems.backends.local.placement import Memory, TooLarge, place
+from gems.backends.local.placement import Memory, Placement, TooLarge, place
 from gems.core.context import Size
 from gems.core.profiles import BUILT_IN, LocalOptions
 
@@ -82,14 +82,16 @@ def known_model(name: str) -> KnownModel | None:
     return next((it for it in KNOWN if wanted in (it.repository.lower(), it.profile)), None)
 
 
-def best_fitting(memory: Memory, below: int | None = None) -> KnownModel | None:
-    """The best known model that a device has room for; `below` is the most weights that it may have."""
+def fitting(memory: Memory) -> Iterator[tuple[KnownModel, Placement]]:
+    """The known models that a device has room for, the best first; each at the size that its profile draws."""
     for model in KNOWN:
-        if below is not None and sum(model.weights.values()) >= below:
-            continue
         try:
-            place(model.weights, memory, "bf16", LocalOptions(), model.pixels)
+            yield model, place(model.weights, memory, "bf16", LocalOptions(), model.pixels)
         except TooLarge:
             continue
-        return model
-    return None
+
+
+def best_fitting(memory: Memory, below: int | None = None) -> KnownModel | None:
+    """The best known model that a device has room for; `below` is more weights than it may have."""
+    fits = (model for model, _ in fitting(memory))
+    return next((it for it in fits if below is None or sum(it.weights.values()) < below), None)

@@ -1,4 +1,4 @@
-"""The devices of this machine, and what memory they have free. These functions load torch, and may block."""
+"""The devices of this machine, and what memory they have free. Most of these functions load torch, and may block."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from gems.backends.local.placement import Memory
+from gems.backends.local.placement import Dtype, Memory
 from gems.core.errors import GemsConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 ReadMemory = Callable[[str], Memory]
 """From a device's name to its memory."""
@@ -62,7 +65,7 @@ def read_memory(device: str) -> Memory:
     """What a device has free now."""
     import torch
 
-    host = min(psutil.virtual_memory().available, _container_free())
+    host = host_free()
     kind = device.partition(":")[0]
     if kind in ("cuda", "xpu"):
         part: Any = torch.cuda if kind == "cuda" else torch.xpu
@@ -71,12 +74,24 @@ def read_memory(device: str) -> Memory:
         free += part.memory_reserved(device) - part.memory_allocated(device)
         offloads = importlib.util.find_spec("accelerate") is not None
         quantizes = offloads and kind in _QUANTIZES and importlib.util.find_spec("bitsandbytes") is not None
-        return Memory(device, free, total, int(host * CPU_SHARE), offloads, quantizes)
-    free, total = int(host * CPU_SHARE), psutil.virtual_memory().total
+        return Memory(device, free, total, host, offloads, quantizes)
+    free, total = host, psutil.virtual_memory().total
     if kind == "mps":
         total = torch.mps.recommended_max_memory()
         free = min(free, total - torch.mps.driver_allocated_memory())
     return Memory(device, free, total, free, can_offload=False)
+
+
+def host_free() -> int:
+    """Bytes of the machine's memory that weights may take now. This loads no torch."""
+    return int(min(psutil.virtual_memory().available, _container_free()) * CPU_SHARE)
+
+
+def torch_dtype(dtype: Dtype) -> torch.dtype:
+    """As torch names it."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
 
 
 def _container_free(root: Path = _CGROUP, own: Path = _OWN_CGROUP) -> float:

@@ -90,19 +90,29 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return value
 
 
+def check_format(name: str, shown: str) -> None:
+    """Refuse a file that is never read, by its name; `shown` is what messages call it.
+
+    Raises:
+        GemsConfigError: it is a pickle, or no file of weights.
+    """
+    ending = Path(name).suffix.lower()
+    if ending in PICKLES:
+        raise GemsConfigError(
+            f"{shown} is a pickle, which can run code when it is read, and is never read here: name a .safetensors file"
+        )
+    if ending not in _READERS:
+        raise GemsConfigError(f"{shown} is neither a .safetensors nor a .gguf file: name one of these")
+
+
 def read_weight_file(path: Path, remedy: str) -> WeightFile:
     """What a file of weights holds, by its header: not more than some megabytes are read.
 
     Raises:
         GemsConfigError: the file is missing, cannot be read, damaged, or of another format.
     """
-    if path.suffix.lower() in PICKLES:
-        raise GemsConfigError(
-            f"{path} is a pickle, which can run code when it is read, and is never read here: name a .safetensors file"
-        )
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise GemsConfigError(f"{path} is neither a .safetensors nor a .gguf file: name one of these")
+    check_format(path.name, str(path))
+    reader = _READERS[path.suffix.lower()]
     size = stamp_of(path, remedy).size
     try:
         with path.open("rb") as stream:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from gems.backends.local.files import GGUF, PICKLES, SAFETENSORS
+from gems.backends.local.files import GGUF, PICKLES, SAFETENSORS, check_format
 from gems.backends.local.model_index import INDEX, Component, Kind, ModelIndex, refuse_code_of
 from gems.backends.local.weight_names import choose_variant, weight_names
 from gems.core.errors import GemsConfigError
@@ -90,12 +90,7 @@ def single_file(where: str, files: Iterable[RemoteFile], name: str) -> Selection
     Raises:
         GemsConfigError: there is no such file, or it is never loaded.
     """
-    if name.lower().endswith(PICKLES):
-        raise GemsConfigError(
-            f"{name!r} is a pickle, which can run code when it is read, and is never read here: name a .safetensors file"
-        )
-    if not name.lower().endswith((SAFETENSORS, GGUF)):
-        raise GemsConfigError(f"{name!r} is neither a .safetensors nor a .gguf file: name one of these")
+    check_format(name, repr(name))
     listed = tuple(files)
     found = [it for it in listed if it.name == name]
     if not found:

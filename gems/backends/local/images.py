@@ -144,8 +144,7 @@ class LocalImages:
             DrawingRefused: the model shows no picture, or cannot edit.
             GemsConfigError: the weights cannot be loaded.
         """
-        order, warnings = await asyncio.to_thread(self._order, request, progress)
-        studio = await asyncio.to_thread(lambda: self._studio)
+        studio, order, warnings = await asyncio.to_thread(lambda: (self._studio, *self._order(request, progress)))
         painted = await studio.draw(order)
         content = await asyncio.to_thread(encode, painted.image)
         # Of what was drawn in one go each has its part.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gems.backends.images.presets import Family, family_of
+from gems.backends.local.devices import torch_dtype
 from gems.backends.local.embeddings import PromptEmbeddings
 from gems.backends.local.faults import explain_load
 from gems.backends.local.lengths import CutOff, cut_off
@@ -203,7 +204,7 @@ def _assemble(model: LocalModel, weights: Weights, placement: Placement) -> Any:
             f"{model.source} is a {weights.pipeline_class!r}, which diffusers {diffusers.__version__} does not have: "
             "install a newer one, or choose another model"
         )
-    dtype = _torch_dtype(placement.dtype)
+    dtype = torch_dtype(placement.dtype)
     common: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
     if weights.single_file is not None:
         if not hasattr(pipeline_class, "from_single_file"):
@@ -296,7 +297,7 @@ def _cast(pipe: Any, placement: Placement) -> None:
         apply_layerwise_casting(
             part,
             storage_dtype=torch.float8_e4m3fn,
-            compute_dtype=_torch_dtype(placement.dtype),
+            compute_dtype=torch_dtype(placement.dtype),
             skip_modules_pattern=(*_SENSITIVE, *(pattern for patterns in asked for pattern in patterns)),
             # What comes out of these is what all other layers compute in, and what a text encoder calls its own type.
             skip_modules_classes=(torch.nn.Embedding,),
@@ -328,9 +329,3 @@ def _most_tokens(pipe: Any, facts: PipelineFacts, family: Family | None) -> int 
     of_class = facts.prompt_tokens or (said.default if said and isinstance(said.default, int) else None)
     limits = [of_class, family.prompt_tokens if family else None]
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _torch_dtype(dtype: Dtype) -> Any:
-    import torch
-
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]

@@ -71,14 +71,14 @@ def check_room(
             choose_placement(model, weights, read, pixels)
     except TooLarge as error:
         raise refusal(model, weights, read, error) from error
-    if device == "cpu" and sum(_counts(weights).values()) > _SLOW_ON_CPU:
+    if device == "cpu" and weights.parameters > _SLOW_ON_CPU:
         return f"{model.source} draws on the CPU, where a picture may take many minutes: a GPU that torch can use is faster"
     return ""
 
 
 def refusal(model: LocalModel, weights: Weights, memory: Memory, error: TooLarge) -> GemsConfigError:
     """The refusal of a model that fits in no layout; it names one that does."""
-    smaller = best_fitting(memory, below=sum(_counts(weights).values()))
+    smaller = best_fitting(memory, below=weights.parameters)
     instead = f"a smaller model, such as {smaller.repository}" if smaller else "an image server elsewhere"
     free, where = (memory.host_free, "this machine") if error.of_host else (memory.free, memory.device)
     if not error.needed:
@@ -90,7 +90,3 @@ def refusal(model: LocalModel, weights: Weights, memory: Memory, error: TooLarge
         f"{model.source} needs {error.needed / GB:.1f} GB of memory on {where}, and {free / GB:.1f} GB are free: close what "
         f"else uses it, or take {instead}"
     )
-
-
-def _counts(weights: Weights) -> dict[str, int]:
-    return {name: part.parameters for name, part in weights.parts.items()}

@@ -53,6 +53,11 @@ class Weights:
     single_file: Path | None = None
     transformer_file: Path | None = None
 
+    @property
+    def parameters(self) -> int:
+        """Of all parts."""
+        return sum(part.parameters for part in self.parts.values())
+
 
 def find_weights(model: LocalModel) -> Weights:
     """Survey a model's files. Nothing is downloaded, no weights are read, and no torch is loaded.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from gems.backends.local.devices import torch_dtype
+from gems.backends.local.placement import Dtype
 from gems.evals.tiny.families import ASSEMBLERS
-from gems.evals.tiny.weights import Dtype, fill, torch_dtype
+from gems.evals.tiny.weights import fill
 
 
 def build_tiny(

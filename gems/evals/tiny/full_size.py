@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gems.backends.local.devices import torch_dtype
+from gems.backends.local.placement import Dtype
 from gems.evals.tiny.tokenizers import qwen_tokenizer
-from gems.evals.tiny.weights import Dtype, fill, torch_dtype
+from gems.evals.tiny.weights import fill
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel

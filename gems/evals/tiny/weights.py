@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
-
-Dtype = Literal["bf16", "fp16", "fp32"]
 
 _SMALL: Final = 0.1
 _SHARPENED: Final = re.compile(r"(?:^|[._])[qv](?:[._]|$)")
 _SHARPNESS: Final = 4.0
-
-
-def torch_dtype(dtype: Dtype) -> torch.dtype:
-    """As torch names it."""
-    import torch
-
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
 
 
 def fill(module: nn.Module, seed: int) -> None:
