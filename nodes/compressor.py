@@ -7,7 +7,7 @@ from typing import Final
 
 from gems.core.events import emit
 from gems.core.ports import Services
-from gems.core.replies import Lesson
+from gems.core.replies import RoundNote
 from gems.core.state import Attempt, Experience, GemsState, Requirement, Usage
 from gems.memory.view import asked, latest_attempt, summary
 from gems.nodes.asking import Node, Update, ask
@@ -45,7 +45,7 @@ def make_compressor(services: Services, patience: float = PATIENCE) -> Node:
         text, usage = None, Usage()
         try:
             async with asyncio.timeout(patience if state["options"]["overlap"] else None):
-                answer = await ask(services, state, "compressor", "compress", COMPRESS, fields, Lesson)
+                answer = await ask(services, state, "compressor", "compress", COMPRESS, fields, RoundNote)
             text, usage = answer.reply.experience if answer.reply else None, answer.usage
         except Exception:  # noqa: S110
             pass  # an experience written by code is worth less, but a round is worth more than a note

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
 from gems.core.errors import GemsConfigError
-from gems.core.state import Mode, Status, StopReason
+from gems.core.state import MemoryMode, Mode, ReviewMode, Status, StopReason
 
 MAX_PROMPT: Final = 20_000
 """Longest prompt, in characters."""
@@ -60,6 +60,9 @@ class GemsContext(BaseModel):
     )
     max_images: int | None = Field(default=None, ge=1, title="Most images", description="Stop before drawing more.")
     max_calls: int | None = Field(default=None, ge=1, title="Most calls", description="Stop before more model calls.")
+    max_tokens: int | None = Field(
+        default=None, ge=1, title="Most tokens", description="Make no call that could pass this, read and written."
+    )
     max_seconds: float | None = Field(
         default=None, gt=0, title="Most seconds", description="Stop, in the middle of a call too, after this."
     )
@@ -68,6 +71,18 @@ class GemsContext(BaseModel):
     )
     skills: list[str] | None = Field(
         default=None, title="Skills", description="Skills to use; left out, the planner chooses; empty, none."
+    )
+    review: ReviewMode | None = Field(
+        default=None, title="Review", description="Ask a person nowhere, at the plan, or at the plan and each round."
+    )
+    memory: MemoryMode | None = Field(
+        default=None, title="Memory", description="What the refiner reads of earlier rounds."
+    )
+    lessons: bool | None = Field(
+        default=None, title="Lessons", description="Whether to use and keep lessons across trajectories."
+    )
+    accept_changes: bool = Field(
+        default=False, title="Accept changes", description="Go on although models or prompts are others than before."
     )
 
 

@@ -13,7 +13,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-Task = Literal["choose_skills", "write_prompts", "decompose", "judge", "compare", "refine", "compress"]
+Task = Literal[
+    "choose_skills", "write_prompts", "decompose", "amend", "judge", "compare", "refine", "compress", "distil"
+]
 _BLOCK: Final = re.compile(r'<gems task="(\w+)">\n(.*)\n</gems>', re.DOTALL)
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from gems.core.profiles import Profile
 from gems.core.spending import Accounts, Purses
-from gems.core.state import Role, Status, Usage
+from gems.core.state import RequirementKind, Role, Status, Usage
 
 R = TypeVar("R", bound=BaseModel)
 Progress = Callable[[int, int], None]
@@ -183,6 +183,92 @@ class Ledger(Accounts, Protocol):
         ...
 
 
+class Journal(Protocol):
+    """Every question to a model with its answer: what was received is not asked again, and can be read back."""
+
+    async def find(self, trajectory_id: str, key: str) -> dict[str, Any] | None:
+        """The call recorded under that key, if any."""
+        ...
+
+    async def record(self, trajectory_id: str, key: str, call: Mapping[str, Any]) -> None:
+        """Keep a call, JSON values. One that is there already stays."""
+        ...
+
+    async def calls(self, trajectory_id: str) -> list[dict[str, Any]]:
+        """All calls of a trajectory in the order they were recorded, each with its `key`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What earlier trajectories taught: in which situation, and what to do about it."""
+
+    id: str
+    kind: RequirementKind
+    backend: str
+    """The image model it was learned on, `provider:model`."""
+    skills: tuple[str, ...]
+    """Skills that were in force."""
+    when: str
+    advice: str
+    uses: int = 0
+    """How often it was given to a role."""
+    successes: int = 0
+    """How often requirements of its kind were met right after."""
+    support: int = 1
+    """Trajectories it was learned from."""
+    created: float = 0.0
+    """Seconds since the epoch, as `updated`."""
+    updated: float = 0.0
+
+
+class LessonQuery(NamedTuple):
+    """What a role is about to work on."""
+
+    text: str
+    """The request, or the questions that were not met."""
+    backend: str
+    kinds: frozenset[str] = frozenset()
+    """Kinds of requirement that matter; empty: all."""
+    skills: frozenset[str] = frozenset()
+
+
+class Lessons(Protocol):
+    """Lessons across trajectories. They belong to an owner, and nobody else sees them."""
+
+    async def fitting(self, owner: str, query: LessonQuery, most: int) -> list[Lesson]:
+        """The few that fit, the best first."""
+        ...
+
+    async def learn(self, owner: str, found: Sequence[Lesson]) -> None:
+        """Keep what a trajectory taught. What is known already is merged with it; what contradicts it is settled."""
+        ...
+
+    async def credit(self, owner: str, outcomes: Mapping[str, bool]) -> None:
+        """Count a use of each lesson by its id, and whether it helped. Those that do not help fade."""
+        ...
+
+    async def all(self, owner: str) -> list[Lesson]:
+        """All of an owner's, the best first, faded ones too."""
+        ...
+
+    async def edit(self, owner: str, lesson_id: str, *, when: str | None = None, advice: str | None = None) -> Lesson:
+        """Change a lesson's words.
+
+        Raises:
+            GemsConfigError: the owner has no such lesson.
+        """
+        ...
+
+    async def delete(self, owner: str, lesson_id: str) -> None:
+        """Forget a lesson.
+
+        Raises:
+            GemsConfigError: the owner has no such lesson.
+        """
+        ...
+
+
 class RunRecord(NamedTuple):
     """A line of the runs index. Times are seconds since the epoch; `score` is in [0, 1]."""
 
@@ -296,6 +382,21 @@ class Services(Protocol):
     @property
     def ledger(self) -> Ledger:
         """Which drawings were received."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Questions to models, with their answers."""
+        ...
+
+    @property
+    def lessons(self) -> Lessons:
+        """What earlier trajectories taught."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """Whose lessons are meant where the server names no user."""
         ...
 
     @property

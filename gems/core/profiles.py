@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from gems.core.context import Size
 from gems.core.errors import GemsConfigError
-from gems.core.state import CriticMode, Mode, Role
+from gems.core.state import CriticMode, MemoryMode, Mode, ReviewMode, Role
 
 _TABLE: Final = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 """Of what stands in `gems.toml`. Strict, because otherwise `max_cost = true` would be a dollar."""
@@ -273,8 +273,12 @@ class Profile(BaseModel):
     candidates: int = Field(default=1, ge=1, le=16)
     max_images: int | None = Field(default=None, ge=1)
     max_calls: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
     max_seconds: float | None = Field(default=None, gt=0)
     max_cost: float | None = Field(default=None, gt=0)
+    review: ReviewMode = Field(default="none", description="where a person is asked")
+    memory: MemoryMode = Field(default="experience", description="what the refiner reads of earlier rounds")
+    lessons: bool = Field(default=True, description="lessons of earlier runs are used, and new ones kept")
     overlap: bool = Field(default=True, description="chat and drawing may run at the same time")
     image_side: int = Field(default=1024, ge=128, description="longest side, in pixels, of images sent to the mllm")
 

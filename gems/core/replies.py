@@ -46,6 +46,18 @@ class Requirements(Reply):
     requirements: list[RequirementItem] = Field(min_length=1)
 
 
+class Amendment(Reply):
+    """What a follow-up changes."""
+
+    request: Text = Field(description="The whole request with the change in it, as if it had been asked so at once.")
+    drop: list[str] = Field(
+        default_factory=list, description="Ids of requirements that no longer hold; one that changes is dropped too."
+    )
+    add: list[RequirementItem] = Field(
+        default_factory=list, description="New requirements, with ids n1, n2, ...; they may depend on those kept."
+    )
+
+
 class VerdictItem(Reply):
     """The answer to one question."""
 
@@ -88,7 +100,22 @@ class Refinement(Reply):
     actions: list[NextAction] = Field(min_length=1, description="One for each candidate wanted.")
 
 
-class Lesson(Reply):
+class RoundNote(Reply):
     """The compressor's note on one round."""
 
     experience: Text = Field(description="At most 100 words: what worked, what failed, what to do next.")
+    digest: str = Field(default="", description="Only where `leaving` is given: `digest` with it folded in, 100 words.")
+
+
+class LessonItem(Reply):
+    """What one trajectory taught for others."""
+
+    kind: RequirementKind = Field(description="The kind of requirement it is about.")
+    when: Text = Field(description="The situation, general enough to come again: `five or more of a small thing`.")
+    advice: Text = Field(description="What to write in a prompt, or to avoid, in at most 40 words.")
+
+
+class Lessons(Reply):
+    """What a trajectory taught for others; empty when it taught nothing general."""
+
+    lessons: list[LessonItem]

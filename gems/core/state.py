@@ -16,6 +16,8 @@ ActionName = Literal["rewrite", "resample", "edit"]
 Failure = Literal["outage", "refused", "budget"]
 Mode = Literal["gems", "paper"]
 CriticMode = Literal["batch", "single"]
+ReviewMode = Literal["none", "plan", "round"]
+MemoryMode = Literal["none", "prompts", "images", "thoughts", "experience"]
 Status = Literal["running", "done", "stopped", "failed"]
 StopReason = Literal["satisfied", "unverified", "max_rounds", "budget", "stalled", "stopped", "failed"]
 
@@ -23,11 +25,18 @@ SPAN_GAP: Final = 1.0
 """Seconds between two spans of work that still count as one: the graph's own time between nodes."""
 
 
+SCHEMA: Final = 2
+"""Version of the state in checkpoints. `gems.memory.migrations` brings older ones up."""
+
+
 class Request(TypedDict):
     """What the user asked for. `references` are artifacts: images of the user's that the picture is to follow."""
 
     prompt: str
+    """The request as it stands: with all that follow-ups have changed."""
     references: NotRequired[list[str]]
+    said: NotRequired[list[str]]
+    """Where there were follow-ups: the user's own words, the first request among them, in order."""
 
 
 class Options(TypedDict):
@@ -40,6 +49,8 @@ class Options(TypedDict):
     max_rounds: int
     max_images: int | None
     max_calls: int | None
+    max_tokens: int | None
+    """Read and written, together."""
     max_seconds: float | None
     max_cost: float | None
     """In US dollars."""
@@ -55,6 +66,12 @@ class Options(TypedDict):
     """Whether chat and drawing may run at the same time."""
     skills: list[str] | None
     """Skills forced by the user; None lets the planner choose."""
+    review: ReviewMode
+    """Where a person is asked: nowhere, at the plan, or at the plan and after each round."""
+    memory: MemoryMode
+    """What the refiner reads of earlier rounds; each level adds to the one before, but experiences replace thoughts."""
+    lessons: bool
+    """Whether lessons of earlier trajectories are read, and new ones kept."""
 
 
 class Plan(TypedDict):
@@ -80,6 +97,22 @@ class Verdict(TypedDict):
     verdict: VerdictName
     evidence: str
     confidence: float
+
+
+class Ruling(TypedDict):
+    """A person's verdict in place of the critic's: a fact that no model may doubt."""
+
+    attempt: str
+    requirement: str
+    verdict: VerdictName
+    note: str
+
+
+class Remark(TypedDict):
+    """What a person said after a round."""
+
+    round: int
+    text: str
 
 
 class Proposal(TypedDict):
@@ -118,6 +151,31 @@ class Experience(TypedDict):
     round: int
     text: str
     source: Literal["model", "code"]
+
+
+class Thought(TypedDict):
+    """What the refiner thought about a round, in its own words."""
+
+    round: int
+    text: str
+
+
+class Digest(TypedDict):
+    """The experiences that have left the window of recent ones, folded into one text of at most 100 words."""
+
+    until: int
+    """The last round that is in it."""
+    text: str
+
+
+class GivenLesson(TypedDict):
+    """A lesson of earlier trajectories that a role was given in this one."""
+
+    id: str
+    kind: RequirementKind
+    text: str
+    round: int
+    """The round it was given for."""
 
 
 class Usage(TypedDict, total=False):

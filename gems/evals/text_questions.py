@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from gems.core.messages import Task
 from gems.core.ports import SkillCard, SkillText
-from gems.core.replies import FirstPrompts, Lesson, Refinement, Requirements, SkillChoice, Verdicts
+from gems.core.replies import FirstPrompts, Refinement, Requirements, RoundNote, SkillChoice, Verdicts
 from gems.core.state import Attempt, GemsState, Requirement, Role, Verdict
 from gems.evals import geneval, geneval2
 from gems.memory.view import asked, summary, trajectory_view
@@ -99,7 +99,7 @@ def questions_of(request: str, cards: Sequence[SkillCard], skill: SkillText) -> 
         TextQuestion("decomposer", "decompose", DECOMPOSE, {"request": asked_for}, Requirements),
         TextQuestion("critic", "judge", JUDGE, judge, Verdicts),
         TextQuestion("refiner", "refine", REFINE, refine, Refinement),
-        TextQuestion("compressor", "compress", COMPRESS, compress, Lesson),
+        TextQuestion("compressor", "compress", COMPRESS, compress, RoundNote),
     ]
 
 

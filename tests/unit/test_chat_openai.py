@@ -25,7 +25,7 @@ from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import EncodedImage, compose
 from gems.core.ports import Answer
 from gems.core.profiles import ChatOptions, Endpoint, Price
-from gems.core.replies import Lesson
+from gems.core.replies import RoundNote
 from gems.core.spending import Limits, Purse, Purses, Spend
 from gems.core.state import Usage
 
@@ -101,14 +101,14 @@ def role(
     )
 
 
-async def ask(wire: Wire, place: Endpoint | None = None, **options: Any) -> Answer[Lesson]:
-    return await role(wire, place, **options).ask(MESSAGES, Lesson)
+async def ask(wire: Wire, place: Endpoint | None = None, **options: Any) -> Answer[RoundNote]:
+    return await role(wire, place, **options).ask(MESSAGES, RoundNote)
 
 
 async def test_a_call_carries_what_was_set_and_nothing_more() -> None:
     wire = Wire(completion())
     answer = await ask(wire, endpoint(max_tokens=500))
-    assert answer.reply == Lesson(experience="red worked")
+    assert answer.reply == RoundNote(experience="red worked")
     sent = wire.asked[0]
     assert sorted(sent) == ["max_tokens", "messages", "model", "response_format", "stream"]
     assert (sent["model"], sent["max_tokens"], sent["stream"]) == ("small", 500, False)
@@ -181,7 +181,7 @@ async def test_json_is_asked_for_in_the_first_way_the_server_takes() -> None:
     "words",
     [
         "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
-        "Invalid schema for response_format 'Lesson': In context=(), 'minItems' is not permitted.",
+        "Invalid schema for response_format 'RoundNote': In context=(), 'minItems' is not permitted.",
         "Failed to deserialize: response_format.type `json_schema` is unavailable now",
         "JSON schema error at #/properties: cannot resolve $ref",
         "'response_format.type' must be 'text'",
@@ -292,8 +292,8 @@ async def test_a_model_that_got_a_price_is_asked_with_the_limit_it_refused_befor
 async def test_where_money_is_at_stake_the_limit_is_tried_every_time() -> None:
     wire, place = Wire(refusal(400, _TOO_LONG), completion()), endpoint(price=PRICE)
     asking = role(wire, place)
-    await asking.ask(MESSAGES, Lesson)
-    await asking.ask(MESSAGES, Lesson)
+    await asking.ask(MESSAGES, RoundNote)
+    await asking.ask(MESSAGES, RoundNote)
     assert ["max_tokens" in body for body in wire.asked] == [True, False, True]
 
 
@@ -341,7 +341,7 @@ async def test_roles_learn_from_each_other_at_the_same_time() -> None:
     one = role(Wire(refusal(400, UNAVAILABLE), completion()), book=book)
     other = role(Wire(refusal(400, "logprobs?"), completion()), book=book, logprobs=True)
     thought = other._server.abilities
-    await one.ask(MESSAGES, Lesson)
+    await one.ask(MESSAGES, RoundNote)
     await other._server.learn(thought, thought.model_copy(update={"logprobs": False}))
     assert book.find("http://box:8000/v1", "small") == thought.model_copy(
         update={"output": "json_object", "logprobs": False}
@@ -353,7 +353,7 @@ async def test_two_questions_of_rubbish_in_a_row_lead_to_the_next_way(content: s
     rubbish, calls = completion(content), 2 if content else 1
     wire = Wire(*[rubbish] * calls, completion(), *[rubbish] * 2 * calls, completion())
     asking = role(wire)
-    problems = [(await asking.ask(MESSAGES, Lesson)).problem for _ in range(5)]
+    problems = [(await asking.ask(MESSAGES, RoundNote)).problem for _ in range(5)]
     bad = "unreadable" if content else "empty"
     assert problems == [bad, "", bad, bad, ""]
     assert {_form(body) for body in wire.asked[:-1]} == {"json_schema"}
@@ -363,7 +363,7 @@ async def test_two_questions_of_rubbish_in_a_row_lead_to_the_next_way(content: s
 async def test_after_a_step_the_count_begins_anew() -> None:
     asking = role(wire := Wire(completion("")))
     for _ in range(5):
-        await asking.ask(MESSAGES, Lesson)
+        await asking.ask(MESSAGES, RoundNote)
     assert [_form(body) for body in wire.asked] == ["json_schema"] * 2 + ["json_object"] * 2 + ["text"]
 
 
@@ -371,7 +371,7 @@ async def test_rubbish_in_a_chosen_way_teaches_nothing() -> None:
     book = ServerBook()
     asking = role(Wire(completion("")), endpoint(output="json_schema"), book)
     for _ in range(3):
-        await asking.ask(MESSAGES, Lesson)
+        await asking.ask(MESSAGES, RoundNote)
     assert book.find("http://box:8000/v1", "small") is None
 
 
@@ -385,7 +385,7 @@ async def test_a_busy_server_is_not_taken_at_its_word() -> None:
 async def test_a_refusal_is_no_rubbish() -> None:
     wire = Wire(completion(None, message={"refusal": "I will not"}))
     asking = role(wire)
-    assert [(await asking.ask(MESSAGES, Lesson)).problem for _ in range(3)] == ["refused"] * 3
+    assert [(await asking.ask(MESSAGES, RoundNote)).problem for _ in range(3)] == ["refused"] * 3
     assert _form(wire.asked[-1]) == "json_schema"
 
 
@@ -690,8 +690,8 @@ async def test_a_cache_of_the_host_does_not_answer_the_second_question() -> None
     set_llm_cache(InMemoryCache())
     try:
         asking = role(wire := Wire(completion()))
-        await asking.ask(MESSAGES, Lesson)
-        await asking.ask(MESSAGES, Lesson)
+        await asking.ask(MESSAGES, RoundNote)
+        await asking.ask(MESSAGES, RoundNote)
     finally:
         set_llm_cache(None)
     assert len(wire.asked) == 2

@@ -21,7 +21,7 @@ from gems.backends.chat.role import MOST_REPEATED, LangChainRole
 from gems.backends.chat.schema import plain_schema
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import EncodedImage, compose, read_task
-from gems.core.replies import Comparison, Lesson, Requirements, Verdicts
+from gems.core.replies import Comparison, Requirements, RoundNote, Verdicts
 
 
 class SayingModel(BaseChatModel):
@@ -79,13 +79,13 @@ GOOD = '{"experience": "red worked"}'
     ],
 )
 def test_json_is_found_wherever_it_stands(text: str) -> None:
-    assert parse_reply([part(text).reply], Lesson).experience == "red worked"
+    assert parse_reply([part(text).reply], RoundNote).experience == "red worked"
 
 
 def test_the_first_text_that_holds_an_object_is_the_reply() -> None:
-    assert parse_reply(["prose", GOOD, '{"experience": "a draft"}'], Lesson).experience == "red worked"
+    assert parse_reply(["prose", GOOD, '{"experience": "a draft"}'], RoundNote).experience == "red worked"
     with pytest.raises(UnreadableReply, match="experience"):
-        parse_reply(['{"experience": 5}', GOOD], Lesson)
+        parse_reply(['{"experience": 5}', GOOD], RoundNote)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_nulls_count_as_left_out_where_a_field_may_be() -> None:
     text = '{"verdicts": [{"id": "r1", "evidence": "seen", "verdict": "met", "confidence": null}]}'
     assert parse_reply([text], Verdicts).verdicts[0].confidence == 1.0
     with pytest.raises(UnreadableReply, match="experience"):
-        parse_reply(['{"experience": null}'], Lesson)
+        parse_reply(['{"experience": null}'], RoundNote)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_nulls_count_as_left_out_where_a_field_may_be() -> None:
 )
 def test_nothing_is_guessed(text: str, problem: str) -> None:
     with pytest.raises(UnreadableReply, match=problem):
-        parse_reply([text], Lesson)
+        parse_reply([text], RoundNote)
 
 
 @pytest.mark.parametrize("depth", [300, *range(400, 500), 900])
 def test_no_depth_of_nesting_holds_the_run_up(depth: int) -> None:
     with pytest.raises(UnreadableReply):
-        parse_reply(['{"experience": ' + "[" * depth + "]" * depth + "}"], Lesson)
+        parse_reply(['{"experience": ' + "[" * depth + "]" * depth + "}"], RoundNote)
 
 
 class Notes(BaseModel):
@@ -161,7 +161,7 @@ async def test_half_a_character_reaches_neither_the_next_request_nor_what_is_kep
         response_metadata={"logprobs": {"content": [{"token": "\ud83d", "logprob": -0.5}]}},
     )
     saying = model(broken, broken)
-    answer = await LangChainRole(saying).ask(MESSAGES, Lesson)
+    answer = await LangChainRole(saying).ask(MESSAGES, RoundNote)
     assert answer.problem == "unreadable"
     assert answer.thoughts == "hm \ufffd"
     assert answer.tokens[0].text == "\ufffd"
@@ -172,8 +172,8 @@ async def test_half_a_character_reaches_neither_the_next_request_nor_what_is_kep
 
 async def test_the_schema_goes_into_the_instructions_of_any_model() -> None:
     saying = model(GOOD)
-    answer = await LangChainRole(saying).ask(MESSAGES, Lesson)
-    assert answer.reply == Lesson(experience="red worked")
+    answer = await LangChainRole(saying).ask(MESSAGES, RoundNote)
+    assert answer.reply == RoundNote(experience="red worked")
     first = saying.heard[0][0]
     assert isinstance(first, SystemMessage)
     assert first.text.startswith("Be short.")
@@ -184,10 +184,10 @@ async def test_the_schema_goes_into_the_instructions_of_any_model() -> None:
 
 async def test_the_schema_goes_as_response_format_too_where_it_is_taken() -> None:
     saying = model(GOOD, GOOD, GOOD)
-    await LangChainRole(saying, output="json_schema").ask(MESSAGES, Lesson)
-    await LangChainRole(saying, output="json_object").ask(MESSAGES, Lesson)
-    await LangChainRole(saying).ask(MESSAGES, Lesson)
-    assert saying.options[0]["response_format"]["json_schema"]["name"] == "Lesson"
+    await LangChainRole(saying, output="json_schema").ask(MESSAGES, RoundNote)
+    await LangChainRole(saying, output="json_object").ask(MESSAGES, RoundNote)
+    await LangChainRole(saying).ask(MESSAGES, RoundNote)
+    assert saying.options[0]["response_format"]["json_schema"]["name"] == "RoundNote"
     assert saying.options[1]["response_format"] == {"type": "json_object"}
     assert "response_format" not in saying.options[2]
     # Servers that constrain by a schema do not show it to the model.
@@ -234,7 +234,7 @@ async def test_an_unreadable_reply_is_asked_again_with_its_error() -> None:
     ],
 )
 async def test_what_went_wrong_is_told_apart(said: list[str | AIMessage | Exception], problem: str) -> None:
-    answer = await LangChainRole(model(*said)).ask(MESSAGES, Lesson)
+    answer = await LangChainRole(model(*said)).ask(MESSAGES, RoundNote)
     assert (answer.reply, answer.problem) == (None, problem)
     assert answer.usage["mllm_calls"] == sum(not isinstance(it, Exception) for it in said)
 
@@ -245,13 +245,15 @@ async def test_what_went_wrong_is_told_apart(said: list[str | AIMessage | Except
         AIMessage(GOOD, response_metadata={"finish_reason": "length"}),
         AIMessage("", additional_kwargs={"reasoning_content": f'a draft {{"experience": "blue"}}, better: {GOOD}'}),
         AIMessage(f"<think>{GOOD}"),
-        AIMessage("", tool_calls=[{"name": "Lesson", "args": json.loads(GOOD), "id": "1"}]),
-        AIMessage("", invalid_tool_calls=[{"name": "Lesson", "args": GOOD[:-1] + ",}", "id": "1", "error": "comma"}]),
+        AIMessage("", tool_calls=[{"name": "RoundNote", "args": json.loads(GOOD), "id": "1"}]),
+        AIMessage(
+            "", invalid_tool_calls=[{"name": "RoundNote", "args": GOOD[:-1] + ",}", "id": "1", "error": "comma"}]
+        ),
     ],
 )
 async def test_a_whole_reply_counts_wherever_it_stands(said: AIMessage) -> None:
-    answer = await LangChainRole(model(said)).ask(MESSAGES, Lesson)
-    assert (answer.reply, answer.problem) == (Lesson(experience="red worked"), "")
+    answer = await LangChainRole(model(said)).ask(MESSAGES, RoundNote)
+    assert (answer.reply, answer.problem) == (RoundNote(experience="red worked"), "")
 
 
 @pytest.mark.parametrize(
@@ -270,26 +272,26 @@ async def test_a_draft_in_the_thoughts_is_no_reply_of_a_model_that_did_not_finis
     said: AIMessage, problem: str
 ) -> None:
     said.additional_kwargs["reasoning_content"] = f"perhaps {GOOD}? no, wait"
-    answer = await LangChainRole(model(said, said)).ask(MESSAGES, Lesson)
+    answer = await LangChainRole(model(said, said)).ask(MESSAGES, RoundNote)
     assert (answer.reply, answer.problem) == (None, problem)
     assert answer.thoughts.startswith("perhaps")
 
 
 async def test_a_repair_shows_the_broken_call_where_there_is_no_text() -> None:
-    broken = AIMessage("", invalid_tool_calls=[{"name": "Lesson", "args": "{bad", "id": "1", "error": "no JSON"}])
+    broken = AIMessage("", invalid_tool_calls=[{"name": "RoundNote", "args": "{bad", "id": "1", "error": "no JSON"}])
     saying = model(broken, GOOD)
-    assert (await LangChainRole(saying).ask(MESSAGES, Lesson)).reply is not None
+    assert (await LangChainRole(saying).ask(MESSAGES, RoundNote)).reply is not None
     assert saying.heard[1][-2] == AIMessage("{bad")
 
 
 async def test_a_long_unreadable_reply_is_not_repeated_whole() -> None:
     saying = model("what? " * 5000, GOOD)
-    assert (await LangChainRole(saying).ask(MESSAGES, Lesson)).reply is not None
+    assert (await LangChainRole(saying).ask(MESSAGES, RoundNote)).reply is not None
     assert len(saying.heard[1][-2].text) <= MOST_REPEATED
 
 
 async def test_thoughts_before_the_reply_are_kept() -> None:
-    assert (await LangChainRole(model(f"hm</think>{GOOD}")).ask(MESSAGES, Lesson)).thoughts == "hm"
+    assert (await LangChainRole(model(f"hm</think>{GOOD}")).ask(MESSAGES, RoundNote)).thoughts == "hm"
 
 
 async def test_thoughts_and_tokens_are_kept() -> None:
@@ -298,7 +300,7 @@ async def test_thoughts_and_tokens_are_kept() -> None:
         additional_kwargs={"reasoning_content": "hm"},
         usage_metadata={"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
     )
-    answer = await LangChainRole(model(said)).ask(MESSAGES, Lesson)
+    answer = await LangChainRole(model(said)).ask(MESSAGES, RoundNote)
     assert answer.thoughts == "hm"
     assert (answer.usage["input_tokens"], answer.usage["output_tokens"]) == (7, 3)
 
@@ -323,7 +325,7 @@ class _StatusError(Exception):
 )
 async def test_errors_are_sorted_and_keep_no_secret(error: Exception, kind: type[Exception]) -> None:
     with pytest.raises(kind) as caught:
-        await LangChainRole(model(error)).ask(MESSAGES, Lesson)
+        await LangChainRole(model(error)).ask(MESSAGES, RoundNote)
     assert "sk-secret" not in str(caught.value)
     assert caught.value.__cause__ is not caught.value
 
@@ -333,14 +335,14 @@ class LengthFinishReasonError(Exception):
 
 
 async def test_a_reply_cut_off_by_the_client_library_is_an_answer_all_the_same() -> None:
-    answer = await LangChainRole(model(LengthFinishReasonError())).ask(MESSAGES, Lesson)
+    answer = await LangChainRole(model(LengthFinishReasonError())).ask(MESSAGES, RoundNote)
     assert (answer.reply, answer.problem) == (None, "cut off")
 
 
 async def test_a_call_the_model_cannot_take_is_told_in_its_own_words() -> None:
     error = _StatusError(400)
     with pytest.raises(GemsConfigError, match=r"cannot take the call \(400\): \*\*\* 400"):
-        await LangChainRole(model(error)).ask(MESSAGES, Lesson)
+        await LangChainRole(model(error)).ask(MESSAGES, RoundNote)
 
 
 def test_each_event_loop_gets_its_own_model() -> None:
@@ -353,8 +355,8 @@ def test_each_event_loop_gets_its_own_model() -> None:
     role = LangChainRole(make)
 
     async def twice() -> None:
-        assert (await role.ask(MESSAGES, Lesson)).reply is not None
-        assert (await role.ask(MESSAGES, Lesson)).reply is not None
+        assert (await role.ask(MESSAGES, RoundNote)).reply is not None
+        assert (await role.ask(MESSAGES, RoundNote)).reply is not None
 
     asyncio.run(twice())
     asyncio.run(twice())

@@ -14,7 +14,7 @@ from gems.core.errors import GemsConfigError
 from gems.core.messages import compose
 from gems.core.ports import DrawRequest
 from gems.core.profiles import DrawingOptions, Endpoint
-from gems.core.replies import Lesson
+from gems.core.replies import RoundNote
 
 KEY = "sk-of-this-server"
 TOLD = {
@@ -51,7 +51,7 @@ async def ask_and_draw(url: str | None, key: str | None) -> Wire:
     gate = Gate("the chat model", turns=Turns(1), seconds=5, retries=0, paid_retries=0)
     with pytest.raises(GemsConfigError):
         await make_openai_chat(endpoint, gate, ServerBook(), transport=carrier).ask(
-            compose("compress", "Do.", {}), Lesson
+            compose("compress", "Do.", {}), RoundNote
         )
     images = OpenAIImages(endpoint, carrier)
     for source in (None, b"png"):

@@ -20,7 +20,7 @@ from gems.backends.sketch.render import render
 from gems.backends.sketch.scene import Scene, Thing
 from gems.backends.sketch.vision import Sight, Sighting, look
 from gems.core.messages import EncodedImage, Task, compose
-from gems.core.replies import Comparison, FirstPrompts, Lesson, Refinement, Requirements, SkillChoice, Verdicts
+from gems.core.replies import Comparison, FirstPrompts, Refinement, Requirements, RoundNote, SkillChoice, Verdicts
 from gems.memory.view import LONGEST
 
 SKILLS = [
@@ -350,12 +350,12 @@ def test_a_lesson_is_short_and_says_what_failed() -> None:
         key: value for key, value in view([attempt(REQUEST, 1)]).items() if key in ("request", "round", "requirements")
     }
     fields |= {"attempt": attempt(REQUEST, 1, [f"r{number}" for number in range(1, 6)]), "thought": "too vague"}
-    lesson = Lesson.model_validate_json(answer("compress", fields)).experience
+    lesson = RoundNote.model_validate_json(answer("compress", fields)).experience
     assert "0 of 5 requirements met" in lesson
     assert "4 suitcases seen" in lesson
     assert len(lesson.split()) <= 100
     fields["attempt"]["verdicts"]["r1"]["evidence"] = "word " * 300
-    assert len(Lesson.model_validate_json(answer("compress", fields)).experience.split()) <= 100
+    assert len(RoundNote.model_validate_json(answer("compress", fields)).experience.split()) <= 100
 
 
 # The chat model itself

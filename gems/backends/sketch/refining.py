@@ -9,7 +9,7 @@ from gems.backends.sketch.language import read_prompt
 from gems.backends.sketch.planning import carrying
 from gems.backends.sketch.specs import denses
 from gems.backends.sketch.words import quotes
-from gems.core.replies import Lesson, NextAction, Refinement
+from gems.core.replies import NextAction, Refinement, RoundNote
 
 _ORDERS: Final[dict[str, tuple[int, ...]]] = {
     "count": (0, 2, 4, 7, 1, 3, 6, 5),
@@ -127,7 +127,7 @@ def _diagnosis(fields: Mapping[str, Any], latest: Mapping[str, Any]) -> str:
     return f"Not met: {told}{more}. Mostly {kind} failed, so the next prompt says it outright."
 
 
-def compress(fields: Mapping[str, Any]) -> Lesson:
+def compress(fields: Mapping[str, Any]) -> RoundNote:
     """What was met, what was not, and what to do next, in at most 100 words."""
     attempt = fields.get("attempt", {})
     verdicts = _verdicts(attempt)
@@ -146,4 +146,4 @@ def compress(fields: Mapping[str, Any]) -> Lesson:
         advice = "Say counts and places outright, one group a sentence; try another seed only when one thing is off."
         text = f"{met} of {len(verdicts)} requirements met. Failed: {'; '.join(failed)}. {advice}"
     words = text.split()
-    return Lesson(experience=" ".join(words[:_MOST_WORDS]) + ("…" if len(words) > _MOST_WORDS else ""))
+    return RoundNote(experience=" ".join(words[:_MOST_WORDS]) + ("…" if len(words) > _MOST_WORDS else ""))
