@@ -6,17 +6,18 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from gems import __version__
+from gems.app.cli_options import debug_option, json_option, limit_options, out_option
+from gems.app.cli_threads import threads
 from gems.core.errors import GemsConfigError
 
-F = TypeVar("F", bound=Callable[..., Any])
 _LEADING = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -81,32 +82,6 @@ def _refuse(error: BaseException, arguments: Sequence[str]) -> None:
     click.echo(json.dumps(refused(thread_id, error).as_json(), ensure_ascii=False, indent=2))
 
 
-def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def add(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-_debug = click.option("--debug", is_flag=True, envvar="GEMS_DEBUG", help="Show the traceback of an error.")
-_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr."
-)
-_out_folder = click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: gems-out/THREAD]"
-)
-_limits = _options(
-    click.option("--max-rounds", type=int, metavar="N", help="Most rounds of drawing."),
-    click.option("--max-images", type=int, metavar="N", help="Never ask for more drawings than this."),
-    click.option("--max-calls", type=int, metavar="N", help="Never make more model calls than this."),
-    click.option("--max-seconds", type=float, metavar="S", help="Stop after this many seconds, within a call too."),
-    click.option("--max-cost", type=float, metavar="USD", help="Make no call that could pass this; needs prices."),
-    click.option("--candidates", type=int, metavar="N", help="Images drawn in each round."),
-)
-
-
 @click.group(cls=_Gems, context_settings=_LEADING)
 @click.version_option(__version__, prog_name="gems")
 def main() -> None:
@@ -123,7 +98,7 @@ def main() -> None:
 @main.command()
 @click.argument("prompt")
 @click.option("--profile", metavar="NAME", help="A named set of models.  [default: GEMS_PROFILE, else sketch]")
-@_limits
+@limit_options
 @click.option("--seed", type=int, metavar="N", help="First seed.  [default: random, printed]")
 @click.option("--size", metavar="WxH", help="Size in pixels, e.g. 1024x768.")
 @click.option(
@@ -144,9 +119,9 @@ def main() -> None:
 )
 @click.option("--paper", is_flag=True, help="Run the loop of the paper (arXiv 2603.28088) as it stands.")
 @click.option("--thread", metavar="ID", help="Name the run.  [default: date, time and four letters]")
-@_out_folder
-@_json
-@_debug
+@out_option
+@json_option
+@debug_option
 def run(
     prompt: str,
     skills: tuple[str, ...],
@@ -174,10 +149,10 @@ def run(
 
 @main.command()
 @click.argument("thread")
-@_limits
-@_out_folder
-@_json
-@_debug
+@limit_options
+@out_option
+@json_option
+@debug_option
 def resume(thread: str, out: Path | None, as_json: bool, debug: bool, **options: Any) -> int:
     """Go on with a run that was stopped.
 
@@ -191,8 +166,8 @@ def resume(thread: str, out: Path | None, as_json: bool, debug: bool, **options:
 
 @main.command()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most runs listed.")
-@_json
-@_debug
+@json_option
+@debug_option
 def runs(limit: int, as_json: bool, debug: bool) -> None:  # noqa: ARG001 - the group reads --debug
     """List the runs of this machine, the latest first."""
     from gems.app.commands import list_runs
@@ -202,8 +177,8 @@ def runs(limit: int, as_json: bool, debug: bool) -> None:  # noqa: ARG001 - the 
 
 @main.command()
 @click.argument("thread")
-@_json
-@_debug
+@json_option
+@debug_option
 def show(thread: str, as_json: bool, debug: bool) -> int:
     """Show a run: verdicts, images, lessons, cost."""
     from gems.app.commands import show as show_run
@@ -220,7 +195,7 @@ def show(thread: str, as_json: bool, debug: bool) -> int:
     metavar="FILE",
     help="The HTML file.  [default: gems-out/THREAD/report.html]",
 )
-@_debug
+@debug_option
 def report(thread: str, out: Path | None, debug: bool) -> int:
     """Write the report of a run as one HTML file."""
     from gems.app.commands import report as write_report
@@ -280,7 +255,7 @@ def skills_new(name: str, description: str, folder: Path) -> None:
 @main.command()
 @click.option("--yes", is_flag=True, help="Ask nothing; take the first choice of each.")
 @click.option("--force", is_flag=True, help="Write a new gems.toml and keep the one that is there as gems.toml.bak.")
-@_debug
+@debug_option
 def init(yes: bool, force: bool, debug: bool) -> None:  # noqa: ARG001 - the group reads --debug
     """Look at this machine, ask two questions at most, and write gems.toml in this folder."""
     from gems.app.init_command import initialize
@@ -297,7 +272,7 @@ def init(yes: bool, force: bool, debug: bool) -> None:  # noqa: ARG001 - the gro
     "--without-transformer", is_flag=True, help="Leave its weights out: for a GGUF file that stands in for it."
 )
 @click.option("--yes", is_flag=True, help="Download without asking.")
-@_debug
+@debug_option
 def pull(
     repository: str,
     file: str | None,
@@ -327,8 +302,8 @@ def pull(
 @click.option(
     "--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="Of the exam.  [default: the profile's]"
 )
-@_json
-@_debug
+@json_option
+@debug_option
 def doctor(
     profile: str | None,
     critic: bool,
@@ -378,7 +353,7 @@ def doctor(
     help="Most drawings taken in.",
 )
 @click.option("--open", "anyone", is_flag=True, help="Let other machines draw without a token.")
-@_debug
+@debug_option
 def serve(
     debug: bool,  # noqa: ARG001 - the group reads --debug
     **options: Any,
@@ -393,3 +368,7 @@ def serve(
     from gems.app.serve_command import serve as run_serve
 
     return run_serve(ServeOptions(**options))
+
+
+for command in threads.commands.values():
+    main.add_command(command)
