@@ -16,7 +16,9 @@ from gems.core.ports import (
     ArtifactStore,
     ChatRole,
     ImageGenerator,
+    Journal,
     Ledger,
+    Lessons,
     Models,
     RunsIndex,
     Services,
@@ -26,7 +28,8 @@ from gems.core.profiles import Profile
 from gems.core.settings import Settings, load_settings
 from gems.core.spending import Purses
 from gems.core.state import ROLES, Role
-from gems.memory import FileArtifacts, SqliteLedger, SqliteRuns
+from gems.memory import FileArtifacts, SqlJournal, SqlLedger, SqlRuns
+from gems.memory.stores import Stores, stores_of
 from gems.skills import FolderSkills
 
 OwnChat = BaseChatModel | ChatRole | Mapping[Role, BaseChatModel | ChatRole]
@@ -48,6 +51,10 @@ class MachineServices:
         return self._given or load_settings()
 
     @cached_property
+    def _stores(self) -> Stores:
+        return stores_of(self.settings)
+
+    @cached_property
     def artifacts(self) -> ArtifactStore:
         """Images under the home folder."""
         return FileArtifacts(self.settings.home / "artifacts")
@@ -55,12 +62,30 @@ class MachineServices:
     @cached_property
     def ledger(self) -> Ledger:
         """Received drawings."""
-        return SqliteLedger(self.settings.home / "ledger.sqlite")
+        return SqlLedger(self._stores.database("ledger"))
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Questions to models, with their answers."""
+        return SqlJournal(self._stores.database("journal"))
+
+    @cached_property
+    def lessons(self) -> Lessons:
+        """What earlier trajectories taught."""
+        # Only those who use lessons load the embedding.
+        from gems.memory.lessons import SqlLessons
+
+        return SqlLessons(self._stores.database("lessons"))
+
+    @property
+    def owner(self) -> str:
+        """Whose lessons are meant where the server names no user."""
+        return self.settings.owner
 
     @cached_property
     def runs(self) -> RunsIndex:
         """The index of runs."""
-        return SqliteRuns(self.settings.home / "runs.sqlite")
+        return SqlRuns(self._stores.database("runs"))
 
     @cached_property
     def skills(self) -> SkillLibrary:
@@ -108,6 +133,8 @@ class OwnServices(MachineServices):
         images: ImageGenerator | None = None,
         artifacts: ArtifactStore | None = None,
         ledger: Ledger | None = None,
+        journal: Journal | None = None,
+        lessons: Lessons | None = None,
         runs: RunsIndex | None = None,
         skills: SkillLibrary | None = None,
     ) -> None:
@@ -119,13 +146,22 @@ class OwnServices(MachineServices):
             images: Who draws.
             artifacts: Where images are kept.
             ledger: Which drawings were received.
+            journal: Questions to models, with their answers.
+            lessons: What earlier trajectories taught.
             runs: The index of runs.
             skills: What the planner may read.
         """
         super().__init__(settings)
         self._chat = chat
         self._images = images
-        given = {"artifacts": artifacts, "ledger": ledger, "runs": runs, "skills": skills}
+        given = {
+            "artifacts": artifacts,
+            "ledger": ledger,
+            "journal": journal,
+            "lessons": lessons,
+            "runs": runs,
+            "skills": skills,
+        }
         # Values in the instance's dictionary win over cached properties of the same name.
         self.__dict__.update({name: part for name, part in given.items() if part is not None})
 

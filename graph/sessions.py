@@ -1,73 +1,139 @@
-"""A graph with memory on this machine's disk."""
+"""A graph with memory, on this machine's disk or in a database."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphDrained
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import RunControl
 
+from gems.core.errors import GemsRunError
 from gems.core.ports import Services
 from gems.core.settings import Settings, load_settings
 from gems.graph.build import GemsGraph, build_graph
+from gems.graph.holding import LOST, STOP, held, held_async
 from gems.graph.services import MachineServices
-from gems.memory.checkpoints import open_async_saver, open_saver, thread_lock
+from gems.memory.stores import Stores, stores_of
 
 
 class ExclusiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
-    """A compiled graph whose threads are run by one process at a time.
+    """A compiled graph whose threads are run by one process at a time, and can be stopped by another.
+
+    A run that is asked to stop ends after its current step. With a `control` of the caller's, LangGraph's GraphDrained
+    says so; without one the run just ends, and the thread can be resumed: `get_state` names its next steps.
 
     Raises (when it runs):
-        GemsConfigError: another process is running the thread.
+        GemsConfigError: another process is running the thread, or its checkpoints cannot be written.
+        GemsRunError: the thread could not be held to the end.
     """
 
-    locks: Path | None = None
+    stores: Stores | None = None
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """As LangGraph's; a copy holds threads just so."""
-        fields = {name: value for name, value in self.__dict__.items() if name != "locks"} | (update or {})
+        fields = {name: value for name, value in self.__dict__.items() if name != "stores"} | (update or {})
         twin = self.__class__(**fields)
-        twin.locks = self.locks
+        twin.stores = self.stores
         return twin
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        control: RunControl | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
         """As LangGraph's, holding the thread meanwhile. `invoke` goes through here too."""
-        with self._held(config):
-            yield from super().stream(input, config, **kwargs)
+        thread_id = self._thread_id(config)
+        if self.stores is None or thread_id is None:
+            yield from super().stream(input, config, control=control, **kwargs)
+            return
+        own = control or RunControl()
+        with held(self.stores, thread_id, own), _explained(self.stores), _quiet(control):
+            yield from super().stream(input, config, control=own, **kwargs)
 
-    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        control: RunControl | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
         """As LangGraph's, holding the thread meanwhile. `ainvoke` goes through here too."""
-        with self._held(config):
+        thread_id = self._thread_id(config)
+        async with AsyncExitStack() as stack:
+            own = control
+            if self.stores is not None and thread_id is not None:
+                own = control or RunControl()
+                await stack.enter_async_context(held_async(self.stores, thread_id, own))
+                stack.enter_context(_explained(self.stores))
+                stack.enter_context(_quiet(control))
             # Closed with us: a stream that is left early must not run on without its lock.
-            inner = cast("AsyncGenerator[Any]", super().astream(input, config, **kwargs))
+            inner = cast("AsyncGenerator[Any]", super().astream(input, config, control=own, **kwargs))
             async with aclosing(inner) as parts:
                 async for part in parts:
                     yield part
 
     @contextmanager
-    def _held(self, config: RunnableConfig | None) -> Iterator[None]:
-        thread_id = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
-        if self.locks is None or thread_id is None:
+    def held(self, config: RunnableConfig) -> Iterator[None]:
+        """Hold a thread without running it, for whoever reads it in order to write. Blocks: call it in a thread.
+
+        Raises:
+            GemsConfigError: another process holds it.
+        """
+        thread_id = self._thread_id(config)
+        if self.stores is None or thread_id is None:
             yield
             return
-        with thread_lock(self.locks, str(thread_id)):
+        with self.stores.locks.hold(thread_id):
             yield
+
+    def _thread_id(self, config: RunnableConfig | None) -> str | None:
+        thread_id = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
+        return None if thread_id is None else str(thread_id)
+
+
+@contextmanager
+def _quiet(control: RunControl | None) -> Iterator[None]:
+    """Who gave a control wants to hear of its end; who did not knows of none, and sees the run end."""
+    try:
+        yield
+    except GraphDrained as drained:
+        if drained.reason == LOST:
+            raise GemsRunError(f"{LOST}, and another process may have taken it: resume it") from drained
+        if control is not None or drained.reason != STOP:
+            raise
+
+
+@contextmanager
+def _explained(stores: Stores) -> Iterator[None]:
+    """Explain what the saver raises; an error of a node is left alone: LangGraph has noted on it whose it is."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, "__notes__"):
+            with stores.checkpoints.explained():
+                raise
+        raise
 
 
 class open_graph:  # noqa: N801
-    """A graph that remembers: checkpoints, images and runs under GEMS_HOME.
+    """A graph that remembers: checkpoints, images and runs under GEMS_HOME, or all but the images in GEMS_DATABASE_URL.
 
     `async with open_graph() as graph` for `ainvoke` and `astream`; `with open_graph() as graph` for `invoke` and `stream`.
     Every run needs `config={"configurable": {"thread_id": ...}}`.
 
     Raises (on entering):
-        GemsConfigError: the settings or the home folder cannot be used.
+        GemsConfigError: the settings, the home folder or the database cannot be used.
     """
 
     def __init__(self, settings: Settings | None = None, *, services: Services | None = None) -> None:
@@ -80,30 +146,33 @@ class open_graph:  # noqa: N801
     def __enter__(self) -> GemsGraph:
         """Open for synchronous use."""
         settings = self._settings or load_settings()
-        return self._graph(settings, self._exit.enter_context(open_saver(settings.home / "checkpoints.sqlite")))
+        stores = stores_of(settings)
+        return self._graph(settings, stores, self._exit.enter_context(stores.checkpoints.open()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the checkpoint file."""
+        """Close the checkpoints."""
         self._exit.__exit__(kind, error, trace)
 
     async def __aenter__(self) -> GemsGraph:
         """Open for asynchronous use."""
         settings = self._settings or load_settings()
-        path = settings.home / "checkpoints.sqlite"
-        return self._graph(settings, await self._async_exit.enter_async_context(open_async_saver(path)))
+        stores = stores_of(settings)
+        return self._graph(
+            settings, stores, await self._async_exit.enter_async_context(stores.checkpoints.open_async())
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the checkpoint file, and connections to models."""
+        """Close the checkpoints, and connections to models."""
         if isinstance(self._opened, MachineServices):
             await self._opened.aclose()
         await self._async_exit.__aexit__(kind, error, trace)
 
-    def _graph(self, settings: Settings, saver: BaseCheckpointSaver[str]) -> GemsGraph:
+    def _graph(self, settings: Settings, stores: Stores, saver: BaseCheckpointSaver[Any]) -> GemsGraph:
         self._opened = self._services or MachineServices(settings)
         graph = ExclusiveGraph(**build_graph(self._opened, checkpointer=saver).__dict__)
-        graph.locks = settings.home / "locks"
+        graph.stores = stores
         return graph

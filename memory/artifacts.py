@@ -72,7 +72,7 @@ class FileArtifacts:
     def _put(self, content: bytes) -> str:
         artifact = artifact_id(content)
         path = self.path(artifact)
-        if not (path.exists() and path.read_bytes() == content):
+        if not _is_here(path, content):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, content)
@@ -105,6 +105,22 @@ class FileArtifacts:
             raise GemsConfigError(
                 f"only {free // 2**20} MB free in {self.folder}; free {self._room // 2**20} MB or set GEMS_HOME elsewhere"
             )
+
+
+def _is_here(path: Path, content: bytes) -> bool:
+    """Whether the file holds these bytes. It counts as new from then on, and `gems prune` leaves what is new."""
+    try:
+        if path.read_bytes() != content:
+            return False
+    except OSError:
+        return False
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False  # just removed
+    except OSError:
+        pass  # somebody else's file, which nobody here removes
+    return True
 
 
 def write_atomically(path: Path, content: bytes) -> None:

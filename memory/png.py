@@ -31,6 +31,19 @@ def export_png(content: bytes, fields: Mapping[str, str]) -> bytes:
     return content[:_HEADER_END] + b"".join(map(_text_chunk, fields, fields.values())) + content[_HEADER_END:]
 
 
+def without_first_text(content: bytes) -> bytes:
+    """PNG bytes as they were before `export_png` put one field into them.
+
+    Raises:
+        ValueError: `content` is not a PNG, or has no text there.
+    """
+    kind, body = content[_HEADER_END + 4 : _HEADER_END + 8], content[_HEADER_END:]
+    if not content.startswith(SIGNATURE) or kind != b"iTXt":
+        raise ValueError("not a PNG with a text behind its header")
+    (length,) = struct.unpack(">I", body[:4])
+    return content[:_HEADER_END] + body[12 + length :]
+
+
 def to_png(content: bytes) -> bytes:
     """The picture as PNG. One that is a PNG stays as it is; its checksums are read, its pixels are not.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 from gems.core.ports import RunRecord
-from gems.memory.tables import Table
+from gems.memory.database import Database, Part
 
 _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS runs (
     thread_id TEXT PRIMARY KEY, trajectory_id TEXT NOT NULL, prompt TEXT NOT NULL, profile TEXT NOT NULL,
@@ -15,18 +14,19 @@ _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS runs (
     started REAL NOT NULL, updated REAL NOT NULL)"""
 # A resumed trajectory keeps the time it was started at.
 _UPSERT: Final = """INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thread_id) DO UPDATE SET
-    started = CASE WHEN trajectory_id = excluded.trajectory_id THEN started ELSE excluded.started END,
+    started = CASE WHEN runs.trajectory_id = excluded.trajectory_id THEN runs.started ELSE excluded.started END,
     trajectory_id = excluded.trajectory_id, prompt = excluded.prompt, profile = excluded.profile,
     status = excluded.status, stop_reason = excluded.stop_reason, score = excluded.score, rounds = excluded.rounds,
     best = excluded.best, updated = excluded.updated"""
+PART: Final = Part("runs", 1, (_SCHEMA,))
 
 
-class SqliteRuns:
-    """The index in one SQLite file."""
+class SqlRuns:
+    """The index in a database."""
 
-    def __init__(self, path: Path) -> None:
-        """Keep the index in `path`."""
-        self._table = Table(path, _SCHEMA)
+    def __init__(self, database: Database) -> None:
+        """Keep the index in `database`."""
+        self._database = database
 
     async def record(self, run: RunRecord) -> None:
         """Insert or update the line of the run's thread."""
@@ -36,11 +36,37 @@ class SqliteRuns:
         """The last `limit` runs, the newest first."""
         return await asyncio.to_thread(self._recent, limit)
 
+    async def all(self) -> list[RunRecord]:
+        """Every run, the newest first."""
+        return await asyncio.to_thread(self._all)
+
+    async def restore(self, run: RunRecord) -> None:
+        """Set the line of the run's thread as it is given, times too."""
+        await asyncio.to_thread(self._restore, run)
+
+    async def remove(self, thread_id: str) -> None:
+        """Forget the run of a thread."""
+        await asyncio.to_thread(self._remove, thread_id)
+
     def _record(self, run: RunRecord) -> None:
-        with self._table.connect() as connection:
+        with self._database.connect(PART) as connection:
             connection.execute(_UPSERT, run)
 
     def _recent(self, limit: int) -> list[RunRecord]:
-        with self._table.connect() as connection:
+        with self._database.connect(PART) as connection:
             rows = connection.execute("SELECT * FROM runs ORDER BY updated DESC LIMIT ?", (limit,)).fetchall()
         return [RunRecord(*row) for row in rows]
+
+    def _all(self) -> list[RunRecord]:
+        with self._database.connect(PART) as connection:
+            rows = connection.execute("SELECT * FROM runs ORDER BY updated DESC").fetchall()
+        return [RunRecord(*row) for row in rows]
+
+    def _restore(self, run: RunRecord) -> None:
+        with self._database.connect(PART) as connection:
+            connection.execute("DELETE FROM runs WHERE thread_id = ?", (run.thread_id,))
+            connection.execute(_UPSERT, run)
+
+    def _remove(self, thread_id: str) -> None:
+        with self._database.connect(PART) as connection:
+            connection.execute("DELETE FROM runs WHERE thread_id = ?", (thread_id,))

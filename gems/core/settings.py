@@ -6,6 +6,7 @@ Paths, URLs and keys live here and nowhere else: never in state, context, logs o
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ ENVIRONMENT: Final = "environment"
 IN_PROCESS: Final = ("sketch", "diffusers")
 """Providers whose models run in this process: no server, and no key."""
 
+_MOST_DAYS: Final = 36500
+_POSTGRES: Final = ("postgresql://", "postgres://")
 Part = Literal["mllm", "images"]
 _PARTS: Final[tuple[Part, ...]] = ("mllm", "images")
 UNNAMED_KEY: Final = "api_key_env of the role"
@@ -47,6 +50,8 @@ class _TomlFile(BaseModel):
 
     profile: str | None = None
     home: Path | None = None
+    owner: str | None = None
+    keep_days: int | None = Field(default=None, ge=1, le=_MOST_DAYS)
     skills: list[Path] = Field(default_factory=list)
     prompts: Path | None = None
     profiles: dict[str, Profile] = Field(default_factory=dict)
@@ -68,6 +73,12 @@ class Settings(BaseModel):
     home: Path
     folder: Path = Path()
     """Where `gems.toml` lies."""
+    database_url: SecretStr | None = None
+    """GEMS_DATABASE_URL: a Postgres database that holds what else lies in files of `home`, but for the images."""
+    owner: str = "me"
+    """Whose lessons are meant where nobody else is named."""
+    keep_days: int | None = None
+    """Days after which `gems prune` forgets a thread that nobody touched; None: never."""
     profile: str = "sketch"
     profiles: dict[str, Profile]
     skills: tuple[Path, ...] = ()
@@ -187,6 +198,9 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
     return Settings(
         home=Path(home).expanduser().absolute(),
         folder=folder,
+        database_url=_read_database_url(env.get("GEMS_DATABASE_URL", "").strip()),
+        owner=env.get("GEMS_OWNER", "").strip() or toml.owner or "me",
+        keep_days=_read_days(env.get("GEMS_KEEP_DAYS", "").strip()) or toml.keep_days,
         profile=env.get("GEMS_PROFILE") or toml.profile or "sketch",
         profiles={**BUILT_IN, **toml.profiles},
         skills=(*(folder / path for path in toml.skills), *skills),
@@ -243,6 +257,22 @@ def _read_urls(env: Mapping[str, str]) -> dict[Part, str]:
         except ValueError as error:
             raise GemsConfigError(f"{name}: {error}") from error
     return urls
+
+
+def _read_database_url(url: str) -> SecretStr | None:
+    # The URL itself stays unsaid: it may hold a password.
+    if url and not url.startswith(_POSTGRES):
+        raise GemsConfigError("GEMS_DATABASE_URL: write postgresql://USER:PASSWORD@HOST/DATABASE, or leave it out")
+    return SecretStr(url) if url else None
+
+
+def _read_days(text: str) -> int | None:
+    if not text:
+        return None
+    days = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+    if not 1 <= days <= _MOST_DAYS:
+        raise GemsConfigError(f"GEMS_KEEP_DAYS is {text!r}: write whole days, 1 to {_MOST_DAYS}, or leave it out")
+    return days
 
 
 def _read_env(path: Path) -> dict[str, str]:

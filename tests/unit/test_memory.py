@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -20,10 +20,19 @@ from gems.backends.images.scripted import ScriptedImages
 from gems.core.errors import ArtifactCorrupt, GemsConfigError
 from gems.core.ports import DrawRequest, RunRecord
 from gems.core.settings import Settings
-from gems.core.state import Attempt, GemsState, Requirement, Verdict
+from gems.core.state import Attempt, GemsState, Options, Requirement, Verdict
 from gems.graph import OwnServices, build_graph, open_graph
-from gems.memory import FileArtifacts, SqliteLedger, SqliteRuns, drawing_key, export_png, read_png_text
-from gems.memory.checkpoints import thread_lock
+from gems.memory import (
+    FileArtifacts,
+    SqliteFile,
+    SqlJournal,
+    SqlLedger,
+    SqlRuns,
+    drawing_key,
+    export_png,
+    read_png_text,
+)
+from gems.memory.locks import FileLocks
 from gems.memory.view import trajectory_view
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
@@ -130,14 +139,34 @@ def test_a_drawing_key_holds_everything_a_picture_depends_on() -> None:
 
 
 async def test_the_ledger_survives_and_keeps_trajectories_apart(tmp_path: Path) -> None:
-    await SqliteLedger(tmp_path / "ledger.sqlite").record("one", "key", "artifact")
-    again = SqliteLedger(tmp_path / "ledger.sqlite")
+    await SqlLedger(SqliteFile(tmp_path / "ledger.sqlite")).record("one", "key", "artifact")
+    again = SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))
     assert await again.find("one", "key") == "artifact"
     assert await again.find("two", "key") is None
 
 
+async def test_the_journal_keeps_the_first_of_each_call_in_order(tmp_path: Path) -> None:
+    journal = SqlJournal(SqliteFile(tmp_path / "journal.sqlite"))
+    for key in ("c", "a", "b", "a"):
+        await journal.record("t", key, {"reply": f"to {key}: ein 赤い \x00 \ud800", "again": key == "a"})
+    await journal.record("other", "a", {"reply": "another's"})
+    again = SqlJournal(SqliteFile(tmp_path / "journal.sqlite"))
+    calls = await again.calls("t")
+    assert [call["key"] for call in calls] == ["c", "a", "b"]
+    assert calls[0] == {"key": "c", "reply": "to c: ein 赤い \x00 \ud800", "again": False}
+    assert await again.find("t", "a") == {"reply": "to a: ein 赤い \x00 \ud800", "again": True}
+    assert await again.find("t", "missing") is None
+    assert await again.calls("nobody") == []
+
+
+async def test_parallel_calls_are_all_kept(tmp_path: Path) -> None:
+    journal = SqlJournal(SqliteFile(tmp_path / "journal.sqlite"))
+    await asyncio.gather(*(journal.record("t", str(number), {"number": number}) for number in range(20)))
+    assert sorted(call["number"] for call in await journal.calls("t")) == list(range(20))
+
+
 async def test_many_writers_on_a_new_ledger(tmp_path: Path) -> None:
-    ledgers = [SqliteLedger(tmp_path / "ledger.sqlite") for _ in range(8)]
+    ledgers = [SqlLedger(SqliteFile(tmp_path / "ledger.sqlite")) for _ in range(8)]
     await asyncio.gather(*(ledger.record("t", str(number), "a") for number, ledger in enumerate(ledgers)))
     assert [await ledgers[0].find("t", str(number)) for number in range(8)] == ["a"] * 8
 
@@ -146,11 +175,11 @@ async def test_a_damaged_table_is_named_with_its_remedy(tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite"
     path.write_bytes(b"this is no database, but it is long enough to look like one" * 20)
     with pytest.raises(GemsConfigError, match=r"runs\.sqlite: file is not a database; move the file away"):
-        await SqliteRuns(path).recent(5)
+        await SqlRuns(SqliteFile(path)).recent(5)
 
 
 async def test_the_index_keeps_one_line_a_thread_and_its_start(tmp_path: Path) -> None:
-    runs = SqliteRuns(tmp_path / "runs.sqlite")
+    runs = SqlRuns(SqliteFile(tmp_path / "runs.sqlite"))
 
     def line(thread: str, trajectory: str, now: float, status: Any = "running") -> RunRecord:
         return RunRecord(thread, trajectory, "p", "sketch", status, None, None, 0, None, now, now)
@@ -166,21 +195,25 @@ async def test_the_index_keeps_one_line_a_thread_and_its_start(tmp_path: Path) -
 
 def test_a_thread_is_held_against_another_process(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gems.memory.checkpoints import thread_lock\n"
-        "with thread_lock(Path(sys.argv[1]), 'mine'): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from gems.memory.locks import FileLocks\n"
+        "with FileLocks(Path(sys.argv[1])).hold('mine'): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
     )
     assert holder.stdout is not None
     assert holder.stdout.readline().strip() == b"held"
-    with pytest.raises(GemsConfigError, match="'mine' is being run"), thread_lock(tmp_path, "mine"):
+    locks = FileLocks(tmp_path)
+    with pytest.raises(GemsConfigError, match="'mine' is being run"), locks.hold("mine"):
         pass
-    with thread_lock(tmp_path, "another/../one"):
-        pass
+    assert locks.is_held("mine")
+    assert not locks.is_held("another/../one")
+    with locks.hold("another/../one"):
+        assert locks.is_held("another/../one")
     holder.kill()  # a process that dies lets go
     holder.communicate()
-    with thread_lock(tmp_path, "mine"):
+    assert not locks.is_held("mine")
+    with locks.hold("mine"):
         pass
 
 
@@ -196,7 +229,7 @@ async def test_a_trajectory_is_read_back_by_another_graph(settings: Settings) ->
         state = graph.get_state(THREAD).values
     assert state["stop_reason"] == "satisfied"
     assert len(state["attempts"]) == 2
-    runs = await SqliteRuns(settings.home / "runs.sqlite").recent(5)
+    runs = await SqlRuns(SqliteFile(settings.home / "runs.sqlite")).recent(5)
     assert [(it.thread_id, it.status, it.score, it.rounds) for it in runs] == [("t", "done", 1.0, 2)]
     stored = await FileArtifacts(settings.home / "artifacts").get(state["attempts"][0]["artifact"])
     assert set(read_png_text(stored)) == {"gems:key"}, "a stored image knows neither request nor thread"
@@ -218,7 +251,7 @@ def test_sync_and_async_share_one_file(settings: Settings) -> None:
 async def test_two_runs_on_one_thread_are_refused(settings: Settings) -> None:
     options: Any = {"size": "64x64"}
     async with open_graph(settings, services=services(settings, ["+++"])) as graph:
-        with thread_lock(settings.home / "locks", "t"), pytest.raises(GemsConfigError, match="'t' is being run"):
+        with FileLocks(settings.home / "locks").hold("t"), pytest.raises(GemsConfigError, match="'t' is being run"):
             await graph.ainvoke({"prompt": "a dog"}, THREAD, context=options)  # type: ignore[call-overload]
         await graph.ainvoke({"prompt": "a dog"}, THREAD, context=options)  # type: ignore[call-overload]
 
@@ -226,7 +259,7 @@ async def test_two_runs_on_one_thread_are_refused(settings: Settings) -> None:
 def test_copies_of_a_graph_hold_their_threads_too(settings: Settings) -> None:
     with open_graph(settings, services=services(settings, ["+++"])) as graph:
         bound = graph.with_config(THREAD)
-        with thread_lock(settings.home / "locks", "t"):
+        with FileLocks(settings.home / "locks").hold("t"):
             with pytest.raises(GemsConfigError, match="'t' is being run"):
                 graph.invoke({"prompt": "a dog"}, THREAD)
             with pytest.raises(GemsConfigError, match="'t' is being run"):
@@ -276,6 +309,8 @@ def long_trajectory(rounds: int) -> GemsState:
         round=rounds,
         attempts=attempts,
         best="1.1",
+        options=cast("Options", {"memory": "experience"}),
+        digest={"until": max(0, rounds - 5), "text": "word " * 100},
         experiences=[{"round": n, "text": "word " * 100, "source": "model"} for n in range(1, rounds)],
     )
 

@@ -18,7 +18,7 @@ from gems.core.errors import GemsConfigError
 from gems.core.messages import compose
 from gems.core.ports import ChatRole
 from gems.core.profiles import PAID_CAPS, ChatOptions, Endpoint, Price
-from gems.core.replies import Lesson
+from gems.core.replies import RoundNote
 from gems.core.settings import load_settings
 from gems.core.state import ROLES, Role
 
@@ -239,10 +239,37 @@ async def test_two_spellings_of_one_server_share_its_places(one: str, other: str
 
     async def ask(role: ChatRole) -> None:
         with pytest.raises(GemsConfigError):
-            await role.ask(compose("compress", "Plan.", {}), Lesson)
+            await role.ask(compose("compress", "Plan.", {}), RoundNote)
 
     await asyncio.gather(*map(ask, made.values()))
     assert most == 1
+
+
+def test_the_database_is_told_by_the_environment_and_never_shown(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("GEMS_DATABASE_URL=postgresql://me:sk-secret@here/gems\n")
+    settings = load_settings(tmp_path, {})
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == "postgresql://me:sk-secret@here/gems"
+    assert "sk-secret" not in f"{settings!r} {settings} {settings.model_dump()}"
+    assert load_settings(tmp_path, {"GEMS_DATABASE_URL": " "}).database_url is None
+    with pytest.raises(GemsConfigError, match="GEMS_DATABASE_URL: write postgresql://") as caught:
+        load_settings(tmp_path, {"GEMS_DATABASE_URL": "mysql://me:sk-secret@here/gems"})
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_owner_and_retention_come_from_the_environment_or_the_file(tmp_path: Path) -> None:
+    assert (load_settings(tmp_path, {}).owner, load_settings(tmp_path, {}).keep_days) == ("me", None)
+    (tmp_path / "gems.toml").write_text('owner = "ann"\nkeep_days = 30\n')
+    settings = load_settings(tmp_path, {"GEMS_OWNER": "", "GEMS_KEEP_DAYS": " "})
+    assert (settings.owner, settings.keep_days) == ("ann", 30)
+    settings = load_settings(tmp_path, {"GEMS_OWNER": "bob", "GEMS_KEEP_DAYS": "7"})
+    assert (settings.owner, settings.keep_days) == ("bob", 7)
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "1.5", "a week", "99999999999999999999", "٣"])
+def test_days_that_are_none_are_refused(tmp_path: Path, days: str) -> None:
+    with pytest.raises(GemsConfigError, match=f"GEMS_KEEP_DAYS is '{days}': write whole days, 1 to 36500"):
+        load_settings(tmp_path, {"GEMS_KEEP_DAYS": days})
 
 
 @pytest.mark.parametrize(
@@ -254,6 +281,8 @@ async def test_two_spellings_of_one_server_share_its_places(one: str, other: str
         ('[profiles.x]\nmllm = "sketch"\nimages = "sketch"\nmax_rounds = 0', "max_rounds 0"),
         ('[profiles.x]\nmllm = "sketch"\nimages = "sketch"\nkey = "sk-secret"', "key"),
         ('[profiles.x]\nmllm = "sketch"\nkey = "sk-secret"', "images"),
+        ('database_url = "postgresql://me:sk-secret@here/gems"', "database_url"),
+        ("keep_days = 0", "keep_days 0"),
     ],
 )
 def test_a_bad_file_is_named_with_its_place(tmp_path: Path, toml: str, words: str) -> None:

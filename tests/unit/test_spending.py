@@ -1,7 +1,9 @@
 """Limits are hard: what a call may cost is reserved before it is made."""
 
 import asyncio
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from gems.core.errors import BudgetSpent, DrawingRefused, GemsConfigError, ModelOutage
 from gems.core.spending import Account, Limits, Purse, Purses, Spend, deadline, reserve, reserved_already
 from gems.core.state import Usage
-from gems.memory import SqliteLedger
+from gems.memory import SqliteFile, SqlLedger
 
 
 async def opened(**limits: float | None) -> Purse:
@@ -176,7 +178,7 @@ async def test_what_is_spent_outlives_the_process(tmp_path: Path):
     limits = Limits(max_calls=3, max_cost=1.0)
 
     async def next_process(usage: Usage) -> Purse:
-        return await Purses(lambda: SqliteLedger(tmp_path / "ledger.sqlite")).open("t", limits, usage, 0.0)
+        return await Purses(lambda: SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))).open("t", limits, usage, 0.0)
 
     purse = await next_process(Usage())
     async with purse.reserve(Spend(calls=1, cost=0.6)) as bill:
@@ -191,12 +193,12 @@ async def test_what_is_spent_outlives_the_process(tmp_path: Path):
     await hold(heir, Spend(calls=1))
     with pytest.raises(BudgetSpent, match="max_calls"):
         await hold(heir, Spend(calls=1))
-    other = await Purses(lambda: SqliteLedger(tmp_path / "ledger.sqlite")).open("other", limits, Usage(), 0.0)
+    other = await Purses(lambda: SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))).open("other", limits, Usage(), 0.0)
     await hold(other, Spend(calls=3))
 
 
 async def test_seconds_in_vain_count_for_the_limit_of_time(tmp_path: Path):
-    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    ledger = SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))
     limits = Limits(max_seconds=10.0)
     purse = await Purses(lambda: ledger).open("t", limits, Usage(), 4.0)
     await purse.waste(100.0, 105.0)
@@ -207,7 +209,7 @@ async def test_seconds_in_vain_count_for_the_limit_of_time(tmp_path: Path):
 
 
 async def test_whoever_opens_at_the_same_time_knows_what_was_spent(tmp_path: Path):
-    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    ledger = SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))
     await ledger.book("t", Spend(images=4))
     purses = Purses(lambda: ledger)
 
@@ -223,7 +225,7 @@ async def test_whoever_opens_at_the_same_time_knows_what_was_spent(tmp_path: Pat
 
 
 async def test_what_was_spent_before_there_were_limits_is_kept_when_there_are(tmp_path: Path):
-    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    ledger = SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))
     purses = Purses(lambda: ledger)
     purse = await purses.open("t", Limits(), Usage(), 0.0)
     for _ in range(10):
@@ -237,12 +239,12 @@ async def test_what_was_spent_before_there_were_limits_is_kept_when_there_are(tm
 async def test_a_booking_that_fails_gives_nothing_back(tmp_path: Path):
     booked: list[Spend] = []
 
-    class FullDisk(SqliteLedger):
+    class FullDisk(SqlLedger):
         async def book(self, trajectory_id: str, spend: Spend) -> None:
             booked.append(spend)
             raise GemsConfigError("the disk is full")
 
-    purse = Purse(Account(lambda: FullDisk(tmp_path / "ledger.sqlite"), "t"))
+    purse = Purse(Account(lambda: FullDisk(SqliteFile(tmp_path / "ledger.sqlite")), "t"))
     purse.open(Limits(max_calls=2), Spend())
     with pytest.raises(GemsConfigError, match="the disk is full"):
         await hold(purse, Spend(calls=1))
@@ -260,11 +262,38 @@ async def test_what_is_reserved_already_is_not_reserved_again():
 async def test_accounts_are_found_off_the_event_loop_as_they_may_read_settings(tmp_path: Path):
     found: list[threading.Thread] = []
 
-    def find() -> SqliteLedger:
+    def find() -> SqlLedger:
         found.append(threading.current_thread())
-        return SqliteLedger(tmp_path / "ledger.sqlite")
+        return SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))
 
     purse = await Purses(find).open("t", Limits(max_calls=2), Usage(), 0.0)
     await hold(purse, Spend(calls=1))
     assert found
     assert threading.current_thread() not in found
+
+
+async def test_tokens_have_a_limit_too(tmp_path: Path) -> None:
+    ledger = SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))
+    limits = Limits(max_tokens=100)
+    purse = await Purses(lambda: ledger).open("t", limits, Usage(input_tokens=20, output_tokens=10), 0.0)
+    async with purse.reserve(Spend(calls=1, tokens=60)) as bill:
+        bill.pay(Spend(calls=1, tokens=40))
+    with pytest.raises(BudgetSpent, match="max_tokens 100 leaves no room for a call that may take 31"):
+        await hold(purse, Spend(tokens=31))
+    assert (await ledger.spent("t")).tokens == 70
+    heir = await Purses(lambda: ledger).open("t", limits, Usage(), 0.0)
+    with pytest.raises(BudgetSpent, match="max_tokens"):
+        await hold(heir, Spend(tokens=31))
+    await hold(heir, Spend(tokens=30))
+
+
+async def test_a_ledger_from_before_tokens_is_taken_over(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection, connection:
+        connection.execute(
+            "CREATE TABLE spending (trajectory_id TEXT NOT NULL PRIMARY KEY, calls INTEGER NOT NULL, images INTEGER NOT "
+            "NULL, cost REAL NOT NULL, seconds REAL NOT NULL)"
+        )
+        connection.execute("INSERT INTO spending VALUES ('t', 3, 2, 0.5, 1.5)")
+    ledger = SqlLedger(SqliteFile(tmp_path / "ledger.sqlite"))
+    await ledger.book("t", Spend(tokens=7))
+    assert await ledger.spent("t") == Spend(3, 2, 0.5, 1.5, 7)
