@@ -10,15 +10,19 @@ import time
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import GraphBubbleUp
 
 from gems.core.errors import GemsError
 from gems.core.spending import Limits, Purses
-from gems.core.state import GemsState, add_usage, seconds_spent
+from gems.core.state import GemsState, Span, add_usage, seconds_spent
+from gems.memory.migrations import up_to_date
 from gems.nodes.asking import Node, Update
 from gems.nodes.given import options_in_force
+from gems.nodes.journalled import begin_hearing
 
 
 class NodeRunnable(Runnable[GemsState, Update]):
@@ -40,24 +44,33 @@ class NodeRunnable(Runnable[GemsState, Update]):
 
     async def _at_work(self, state: GemsState) -> Update:
         started = time.time()
+        begin_hearing()
         if "trajectory_id" not in state:
-            return {"spans": [[started, time.time()]], **await self._node(state)}
+            return {"spans": [_span(started)], **await self._node(state)}
+        state = up_to_date(state)
         options = options_in_force(state["options"])
         state = {**state, "options": options}
         worked = seconds_spent(state["spans"])
-        limits = Limits(options["max_calls"], options["max_images"], options["max_cost"], options["max_seconds"])
+        limits = Limits(**{field.name: options[field.name] for field in fields(Limits)})  # type: ignore[literal-required]
         purse = await self._purses.open(state["trajectory_id"], limits, state["usage"], worked)
         try:
             update = await self._node(state)
+        except GraphBubbleUp:
+            raise  # a person is asked: no time was lost
         except BaseException:
             # The state is not told of this; the limit of time is.
             with suppress(GemsError):
-                await asyncio.shield(purse.waste(started, time.time()))
+                await asyncio.shield(purse.waste(*_span(started)))
             raise
         usage = update.get("usage", {})
         if "__overwrite__" not in usage:
             update = {**update, "usage": add_usage(usage, purse.take_lost())}
-        return {"spans": [[started, time.time()]], **update}
+        return {"spans": [_span(started)], **update}
+
+
+def _span(started: float) -> Span:
+    """From then to now; a clock that was set back meanwhile makes it empty, not negative."""
+    return [started, max(started, time.time())]
 
 
 def _run(coroutine: Coroutine[Any, Any, Update]) -> Update:

@@ -16,11 +16,13 @@ from gems.core.state import GemsState
 from gems.graph import routing
 from gems.graph.bridge import NodeRunnable
 from gems.graph.services import MachineServices
+from gems.nodes.amender import make_amender
 from gems.nodes.asking import Node
 from gems.nodes.brief import make_brief
 from gems.nodes.compressor import make_compressor
 from gems.nodes.critic import make_critic
 from gems.nodes.decomposer import make_decomposer
+from gems.nodes.distiller import make_distiller
 from gems.nodes.finish import make_finish
 from gems.nodes.generator import make_generator
 from gems.nodes.intake import make_intake
@@ -34,12 +36,14 @@ NODES: Final = {
     "intake": make_intake,
     "planner": make_planner,
     "decomposer": make_decomposer,
+    "amender": make_amender,
     "brief": make_brief,
     "generator": make_generator,
     "critic": make_critic,
     "review": make_review,
     "refiner": make_refiner,
     "compressor": make_compressor,
+    "distiller": make_distiller,
     "finish": make_finish,
 }
 
@@ -72,13 +76,15 @@ def build_graph(
         builder.add_node(node, NodeRunnable(own.get(node) or make(services), node, services.purses))
     builder.add_edge(START, "intake")
     builder.add_conditional_edges(
-        "intake", routing.after_intake, ["planner", "decomposer", "generator", "critic", "review", "finish"]
+        "intake", routing.after_intake, ["planner", "decomposer", "amender", "generator", "critic", "review", "finish"]
     )
     builder.add_edge(["planner", "decomposer"], "brief")
-    builder.add_conditional_edges("brief", routing.draw_all, ["generator"])
+    builder.add_conditional_edges("brief", routing.after_brief, ["generator", "finish"])
+    builder.add_edge("amender", "critic")
     builder.add_edge("generator", "critic")
     builder.add_conditional_edges("critic", routing.after_critic, ["review", "generator"])
-    builder.add_conditional_edges("review", routing.after_review, ["refiner", "finish"])
+    builder.add_conditional_edges("review", routing.after_review, ["refiner", "distiller", "finish"])
+    builder.add_edge("distiller", "finish")
     builder.add_conditional_edges("refiner", routing.after_refiner, ["generator", "compressor", "review"])
     builder.add_conditional_edges("compressor", routing.after_compressor, ["generator", END])
     builder.add_edge("finish", END)

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Literal, TypeVar
 
 from langgraph.types import Send
 
 from gems.core.state import GemsState, Proposal
+from gems.memory.migrations import up_to_date
 from gems.memory.view import find_attempt
 from gems.nodes.critic import unjudged
+from gems.nodes.distiller import has_lessons
 from gems.nodes.generator import Task, Wanted
 from gems.nodes.proposing import nothing_drawn, undrawn
 
+T = TypeVar("T")
 
+
+def _on_current_state(decide: Callable[[GemsState], T]) -> Callable[[GemsState], T]:
+    """Decide on a state of an older version, too."""
+
+    @wraps(decide)
+    def decide_on_current(state: GemsState) -> T:
+        return decide(up_to_date(state))
+
+    return decide_on_current
+
+
+@_on_current_state
 def after_intake(
     state: GemsState,
-) -> tuple[Literal["planner"], Literal["decomposer"]] | Literal["critic", "review", "finish"] | list[Send]:
-    """A new trajectory is planned; a continued one goes on where it stood, wherever it was interrupted."""
+) -> tuple[Literal["planner"], Literal["decomposer"]] | Literal["amender", "critic", "review", "finish"] | list[Send]:
+    """A new trajectory is planned; a continued one goes on where it stood, wherever it was interrupted.
+
+    A follow-up is worked in first.
+    """
     if state["status"] == "done":
         return "finish"
+    if state["follow_up"]:
+        return "amender"
     if state["round"] == 0:
         return "planner", "decomposer"
     return draw_all(state) or ("critic" if unjudged(state) else "review")
@@ -31,6 +52,7 @@ def draw_all(state: GemsState) -> list[Send]:
     return [_send(state, [proposal], alone=alone) for proposal in undrawn(state)]
 
 
+@_on_current_state
 def after_critic(state: GemsState) -> Literal["review"] | Send:
     """Review, unless every drawing of the round failed: then one generator draws all once more, and may stop the run."""
     if nothing_drawn(state):
@@ -38,11 +60,21 @@ def after_critic(state: GemsState) -> Literal["review"] | Send:
     return "review"
 
 
-def after_review(state: GemsState) -> Literal["refiner", "finish"]:
-    """Finish when there is a reason to stop."""
-    return "finish" if state["stop_reason"] else "refiner"
+@_on_current_state
+def after_brief(state: GemsState) -> list[Send] | Literal["finish"]:
+    """Draw, unless a person has stopped the plan."""
+    return "finish" if state["stop_reason"] else draw_all(state)
 
 
+@_on_current_state
+def after_review(state: GemsState) -> Literal["refiner", "distiller", "finish"]:
+    """Finish when there is a reason to stop; a trajectory that taught something is distilled first."""
+    if not state["stop_reason"]:
+        return "refiner"
+    return "distiller" if state["stop_reason"] != "stopped" and has_lessons(state) else "finish"
+
+
+@_on_current_state
 def after_refiner(state: GemsState) -> list[Send | Literal["compressor"]] | Literal["review"]:
     """Draw, and compress meanwhile; where chat and drawing must not overlap, compress first. With nothing to draw, end."""
     drawings = draw_all(state)
@@ -51,6 +83,7 @@ def after_refiner(state: GemsState) -> list[Send | Literal["compressor"]] | Lite
     return ["compressor", *drawings] if state["options"]["overlap"] else ["compressor"]
 
 
+@_on_current_state
 def after_compressor(state: GemsState) -> list[Send] | Literal["__end__"]:
     """Draw, if that had to wait for the compressor; else its branch ends here."""
     return "__end__" if state["options"]["overlap"] else draw_all(state)
@@ -58,6 +91,7 @@ def after_compressor(state: GemsState) -> list[Send] | Literal["__end__"]:
 
 def _send(state: GemsState, proposals: Sequence[Proposal], *, alone: bool) -> Send:
     task = Task(
+        schema=state.get("schema", 1),
         trajectory_id=state["trajectory_id"],
         options=state["options"],
         usage=state["usage"],
@@ -66,6 +100,8 @@ def _send(state: GemsState, proposals: Sequence[Proposal], *, alone: bool) -> Se
         wanted=[Wanted(proposal=proposal, source=_source(state, proposal)) for proposal in proposals],
         alone=alone,
     )
+    if "made_with" in state:
+        task["made_with"] = state["made_with"]
     return Send("generator", task)
 
 

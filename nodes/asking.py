@@ -6,14 +6,18 @@ import asyncio
 import hashlib
 import io
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from PIL import Image
 
-from gems.core.errors import BudgetSpent, GemsConfigError
+from gems.core.errors import BudgetSpent
 from gems.core.messages import EncodedImage, Task, compose
 from gems.core.ports import Answer, ArtifactStore, Capabilities, ImageGenerator, Models, R, Services
-from gems.core.state import GemsState, Options, Role, Usage
+from gems.core.state import GemsState, Options, Role, Ruling, Usage
+from gems.nodes.fingerprint import check_unchanged, made_with
+from gems.nodes.given import read_context
+from gems.nodes.journalled import call_key, question_of, recalled, reply_of, usage_once
 
 T = TypeVar("T")
 Update = dict[str, Any]
@@ -23,6 +27,8 @@ JPEG_QUALITY: Final = 90
 REFERENCES: Final = (
     "The reference pictures are the user's own. The request speaks of them, and what it takes from them must be there."
 )
+RULINGS: Final = "`rulings` are what the user decided about earlier pictures: they are true, and you judge as they did."
+_WITH_RULINGS: Final[frozenset[Task]] = frozenset({"judge", "refine"})
 _WITH_REFERENCES: Final[frozenset[Task]] = frozenset({"write_prompts", "decompose", "judge", "refine"})
 
 
@@ -30,9 +36,9 @@ async def models_of(services: Services, state: GemsState) -> Models:
     """The models of the trajectory's profile. Made in a thread: the first time, it may read files and load packages.
 
     Raises:
-        GemsConfigError: the profile means other models than those the trajectory was begun with.
+        GemsConfigError: what the trajectory was begun with has changed since.
     """
-    return await asyncio.to_thread(same_models, services, state["options"])
+    return await asyncio.to_thread(same_models, services, state["options"], state.get("made_with"))
 
 
 async def abilities_of(images: ImageGenerator) -> Capabilities:
@@ -40,15 +46,20 @@ async def abilities_of(images: ImageGenerator) -> Capabilities:
     return await asyncio.to_thread(lambda: images.capabilities)
 
 
-def same_models(services: Services, options: Options) -> Models:
+async def accepted_changes(services: Services, state: GemsState) -> Update:
+    """What the trajectory is made with from now on, where this invocation accepts that it changed; else nothing."""
+    if not read_context().accept_changes:
+        return {}
+    models = await models_of(services, state)
+    now = await asyncio.to_thread(made_with, services, models)
+    return {"options": {**state["options"], "models": models.names}, "made_with": now}
+
+
+def same_models(services: Services, options: Options, begun_with: Mapping[str, str] | None = None) -> Models:
     """As `models_of`; this may block."""
     models = services.models(options["profile"])
-    if options["models"] != models.names:
-        before, now = (" and ".join(names.values()) for names in (options["models"], models.names))
-        raise GemsConfigError(
-            f"this run was begun with {before}, but the profile {options['profile']!r} now means {now}: set the models "
-            "back, or start a new run"
-        )
+    if not read_context().accept_changes:
+        check_unchanged(begun_with or options["models"], made_with(services, models))
     return models
 
 
@@ -67,10 +78,14 @@ async def ask(
     fields: Mapping[str, Any],
     reply_model: type[R],
     images: Sequence[EncodedImage] = (),
+    notes: Sequence[str] = (),
 ) -> Answer[R]:
     """Ask the model of a role, with the built-in instructions or those that replace them on this machine.
 
-    Where the limits leave no room for the call, the answer says so, and the node goes on without it.
+    `notes` stand behind the instructions, whoever wrote these: each says what a field is that is not always there.
+
+    What this execution of the node has received before, and a kill took from it, comes from the journal. Where the limits
+    leave no room for the call, the answer says so, and the node goes on without it.
 
     Raises:
         ModelOutage: the model did not answer at all.
@@ -80,16 +95,49 @@ async def ask(
     instructions = prompts.get(task, built_in)
     references = state["request"].get("references", []) if task in _WITH_REFERENCES else []
     if references:
-        instructions = f"{instructions}\n{REFERENCES}"
+        notes = [*notes, REFERENCES]
         shown = (
             show(services.artifacts, artifact, f"Reference picture {number}:", models.image_side)
             for number, artifact in enumerate(references, start=1)
         )
         images = [*images, *await asyncio.gather(*shown)]
+    if ruled := state.get("rulings") if task in _WITH_RULINGS else None:
+        notes = [*notes, RULINGS]
+        questions = {item["id"]: item["question"] for item in state["requirements"]}
+        fields = {**fields, "rulings": [_ruling(it, questions) for it in ruled if it["requirement"] in questions]}
+    instructions = "\n".join([instructions, *notes])
+    question = question_of(role, task, instructions, fields, images)
+    key = call_key(question)
+    journal = await asyncio.to_thread(lambda: services.journal) if key else None
+    if journal and (known := recalled(await journal.find(state["trajectory_id"], key), reply_model)):
+        return replace(known, usage=usage_once(key, known.usage))
     try:
-        return await models.roles[role].ask(compose(task, instructions, fields, images), reply_model)
+        answer = await models.roles[role].ask(compose(task, instructions, fields, images), reply_model)
     except BudgetSpent:
         return Answer(None, Usage(), problem="over budget")
+    if journal and answer.problem != "over budget":
+        usage_once(key, answer.usage)
+        await kept(journal.record(state["trajectory_id"], key, question | reply_of(answer)))
+    return answer
+
+
+def _ruling(ruling: Ruling, questions: Mapping[str, str]) -> dict[str, str]:
+    told = {"question": questions[ruling["requirement"]], "verdict": ruling["verdict"], "attempt": ruling["attempt"]}
+    return {**told, "note": ruling["note"]} if ruling["note"] else told
+
+
+async def kept(work: Coroutine[Any, Any, T]) -> T:
+    """The result of keeping something received: cancelled meanwhile, even more than once, it is kept all the same."""
+    keeping = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not keeping.done():
+        try:
+            await asyncio.wait([keeping])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return keeping.result()
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -105,16 +153,16 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 async def show(artifacts: ArtifactStore, artifact: str, label: str, side: int) -> EncodedImage:
     """An image as it is sent: untouched while its longest side fits `side` pixels, else scaled down as JPEG."""
-    return await asyncio.to_thread(_encode, await artifacts.get(artifact), label, side)
+    return await asyncio.to_thread(_encode, artifact, await artifacts.get(artifact), label, side)
 
 
-def _encode(content: bytes, label: str, side: int) -> EncodedImage:
+def _encode(artifact: str, content: bytes, label: str, side: int) -> EncodedImage:
     with Image.open(io.BytesIO(content)) as image:
         if max(image.size) <= side:
-            return EncodedImage(content, Image.MIME[image.format or "PNG"], label)
+            return EncodedImage(content, Image.MIME[image.format or "PNG"], label, artifact)
         # Without need, `convert` would copy the whole picture.
         small = image if image.mode == "RGB" else image.convert("RGB")
         small.thumbnail((side, side))
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=JPEG_QUALITY)
-        return EncodedImage(buffer.getvalue(), "image/jpeg", label)
+        return EncodedImage(buffer.getvalue(), "image/jpeg", label, artifact)

@@ -3,29 +3,72 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
+from gems.core.answers import PlanAnswer, plan_answer
 from gems.core.events import emit
 from gems.core.ports import Services
-from gems.core.state import GemsState, Proposal
+from gems.core.replies import RequirementItem
+from gems.core.state import GemsState, Proposal, Remark
+from gems.nodes.amender import AMEND
 from gems.nodes.asking import Node, Update, version
 from gems.nodes.compressor import COMPRESS
 from gems.nodes.critic import JUDGE
-from gems.nodes.decomposer import DECOMPOSE
+from gems.nodes.decomposer import DECOMPOSE, change_requirements
+from gems.nodes.distiller import DISTIL
+from gems.nodes.person import ask_person, asked_no_more
 from gems.nodes.planner import CHOOSE_SKILLS, WRITE_PROMPTS
 from gems.nodes.proposing import room_for, seed_of
+from gems.nodes.quoted import keep_quoted, quoted_texts
 from gems.nodes.refiner import REFINE
 from gems.nodes.review import COMPARE
 
 
 def make_brief(services: Services) -> Node:
-    """The brief node: no calls."""
+    """The brief node: no calls. A person may be asked whether the plan is what was meant."""
 
     async def brief(state: GemsState) -> Update:
-        emit("round", round=1)
+        update: Update = {}
+        if state["options"]["review"] != "none":
+            form = plan_answer([item["id"] for item in state["requirements"]])
+            update = _reviewed(state, ask_person(_question(state), form))
+            emit("requirements", requirements=update["requirements"])
         versions = await asyncio.to_thread(prompt_versions, services)
-        return {"round": 1, "proposals": _first_round(state), "versions": versions}
+        if not update.get("stop_reason"):
+            emit("round", round=1)
+        merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
+        return update | {"round": 1, "proposals": _first_round(merged), "versions": versions}
 
     return brief
+
+
+def _question(state: GemsState) -> dict[str, Any]:
+    return {
+        "kind": "plan",
+        "request": state["request"]["prompt"],
+        "skills": list(state["plan"]["skills"]),
+        "reason": state["plan"]["reason"],
+        "prompts": state["plan"]["prompts"],
+        "requirements": state["requirements"],
+    }
+
+
+def _reviewed(state: GemsState, answer: PlanAnswer) -> Update:
+    quoted = quoted_texts(state["request"]["prompt"])
+    prompts = [keep_quoted(prompt, quoted) for prompt in answer.prompts] or state["plan"]["prompts"]
+    remarks = [*state["remarks"], Remark(round=0, text=answer.feedback)] if answer.feedback else state["remarks"]
+    return {
+        "plan": {**state["plan"], "prompts": prompts},
+        "requirements": change_requirements(state["requirements"], answer.drop, _questions(answer.add)),
+        "remarks": remarks,
+        "options": asked_no_more(state["options"], answer),
+        "stop_reason": "stopped" if answer.action == "stop" else None,
+    }
+
+
+def _questions(texts: Sequence[str]) -> list[RequirementItem]:
+    return [RequirementItem(id=f"n{number}", question=text, kind="other") for number, text in enumerate(texts, start=1)]
 
 
 def prompt_versions(services: Services) -> dict[str, str]:
@@ -34,10 +77,12 @@ def prompt_versions(services: Services) -> dict[str, str]:
         version(services, "choose_skills", CHOOSE_SKILLS),
         version(services, "write_prompts", WRITE_PROMPTS),
         version(services, "decompose", DECOMPOSE),
+        version(services, "amend", AMEND),
         version(services, "judge", JUDGE),
         version(services, "compare", COMPARE),
         version(services, "refine", REFINE),
         version(services, "compress", COMPRESS),
+        version(services, "distil", DISTIL),
     )
     return {task: digest for entry in built_in for task, digest in entry.items()}
 

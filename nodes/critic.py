@@ -23,6 +23,8 @@ unmet. Answer every id exactly once. `confidence` is how sure you are, from 0 to
 
 OVER_BUDGET: Final = "the critic's reply was over budget"
 """Evidence of a verdict that was not asked for, because a limit forbade the call."""
+BY_PERSON: Final = "the user says so"
+"""Evidence of a verdict that a person gave without a word."""
 DOUBT: Final = 0.6
 """Confidence under which a requirement is asked again, alone."""
 
@@ -43,7 +45,7 @@ def make_critic(services: Services) -> Node:
         usage, judged, warnings = Usage(), list[Attempt](), list[str]()
         for attempt, judgement in zip(fresh, judgements, strict=True):
             usage = add_usage(usage, judgement.usage)
-            judged.append(scored(attempt, judgement.verdicts, state["requirements"]))
+            judged.append(scored(state, attempt, judgement.verdicts))
             evidence = {
                 verdict["evidence"] for verdict in judgement.verdicts.values() if verdict["verdict"] == "unknown"
             }
@@ -55,18 +57,38 @@ def make_critic(services: Services) -> Node:
 
 
 def unjudged(state: GemsState) -> list[Attempt]:
-    """The pictures of the round that nobody has looked at."""
+    """The pictures that are still to be looked at: those of the round, and the best one after a follow-up."""
     return [
-        it for it in state["attempts"] if it["round"] == state["round"] and "artifact" in it and "verdicts" not in it
+        it
+        for it in state["attempts"]
+        if (it["round"] == state["round"] or it["id"] == state["best"])
+        and "artifact" in it
+        and any(item["id"] not in it.get("verdicts", {}) for item in state["requirements"])
     ]
 
 
-def scored(attempt: Attempt, verdicts: dict[str, Verdict], requirements: Sequence[Requirement]) -> Attempt:
-    """The attempt with its verdicts and the share of requirements met."""
-    met = sum(verdicts[item["id"]]["verdict"] == "met" for item in requirements)
-    score = met / len(requirements)
+def scored(state: GemsState, attempt: Attempt, verdicts: Mapping[str, Verdict]) -> Attempt:
+    """The attempt with its verdicts, a person's rulings over them, and the share of requirements met."""
+    verdicts = ruled(state, attempt, verdicts)
+    score = met_share(verdicts, state["requirements"])
     emit("judged", attempt=attempt["id"], verdicts=verdicts, score=score)
     return {**attempt, "verdicts": verdicts, "score": score}
+
+
+def ruled(state: GemsState, attempt: Attempt, verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
+    """The verdicts, and in place of some what a person ruled: no model may doubt it."""
+    rulings = [it for it in state["rulings"] if it["attempt"] == attempt["id"] and it["requirement"] in verdicts]
+    told = {
+        it["requirement"]: Verdict(verdict=it["verdict"], evidence=it["note"] or BY_PERSON, confidence=1.0)
+        for it in rulings
+    }
+    return {**verdicts, **told}
+
+
+def met_share(verdicts: Mapping[str, Verdict], requirements: Sequence[Requirement]) -> float:
+    """The share of requirements met, in [0, 1]; what has no verdict is not."""
+    met = sum(item["id"] in verdicts and verdicts[item["id"]]["verdict"] == "met" for item in requirements)
+    return met / len(requirements)
 
 
 async def judge_alone(
@@ -84,15 +106,19 @@ async def judge_alone(
 
 
 async def _judge_attempt(services: Services, state: GemsState, attempt: Attempt) -> Judgement:
-    requirements, artifact = state["requirements"], attempt["artifact"]
+    requirements, artifact, known = state["requirements"], attempt["artifact"], attempt.get("verdicts", {})
+    fresh = [item for item in requirements if item["id"] not in known]
     if state["options"]["critic"] == "single":
-        alone = await judge_alone(services, state, artifact, requirements)
+        alone = await judge_alone(services, state, artifact, fresh)
+        verdicts = {**known, **alone.verdicts}
         if state["options"]["mode"] == "paper":
-            return alone
-        return Judgement(skip_children(alone.verdicts, requirements), alone.usage)
+            return Judgement(verdicts, alone.usage)
+        return Judgement(skip_children(verdicts, requirements), alone.usage)
     image = await _show(services, state, artifact)
-    first = await _judge(services, state, image, requirements)
-    doubtful = _doubtful(first.verdicts, requirements) if len(requirements) > 1 else []
+    answered = await _judge(services, state, image, fresh)
+    first = Judgement({**known, **answered.verdicts}, answered.usage)
+    # A question that was asked alone is not asked again.
+    doubtful = [item for item in _doubtful(first.verdicts, requirements) if item in fresh] if len(fresh) > 1 else []
     if not doubtful:
         return Judgement(skip_children(first.verdicts, requirements), first.usage)
     second = await judge_alone(services, state, artifact, doubtful)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from gems.core.events import emit
@@ -34,7 +36,7 @@ def make_decomposer(services: Services) -> Node:
             requirements = [_whole(state["request"]["prompt"])]
             warnings = [f"decomposer: the reply was {answer.problem}; the request is checked as one requirement"]
         else:
-            requirements, warnings = _tidy(answer.reply.requirements), []
+            requirements, warnings = change_requirements([], [], answer.reply.requirements), []
         emit("requirements", requirements=requirements)
         return {"requirements": requirements, "usage": answer.usage, "warnings": warnings}
 
@@ -46,10 +48,32 @@ def _whole(prompt: str) -> Requirement:
     return Requirement(id="r1", question=question, kind="other", depends_on=[])
 
 
-def _tidy(items: list[RequirementItem]) -> list[Requirement]:
-    """Ids made r1, r2, ...; repeated questions and dependencies that lead nowhere or in circles dropped."""
-    requirements: dict[str, Requirement] = {}
-    names: dict[str, str] = {}
+def free_number(requirements: Sequence[Requirement]) -> int:
+    """The first number that no requirement has: an id means one question for the whole trajectory."""
+    numbers = (re.search(r"\d+", item["id"]) for item in requirements)
+    return 1 + max((int(number[0]) for number in numbers if number), default=0)
+
+
+def change_requirements(
+    requirements: Sequence[Requirement], drop: Collection[str], items: Sequence[RequirementItem]
+) -> list[Requirement]:
+    """The requirements without those dropped, and with the items behind them, their ids made r1, r2, ...
+
+    Repeated questions, and dependencies that lead nowhere or in circles, are left out.
+    """
+    first = free_number(requirements)
+    stay = {item["id"] for item in requirements}.difference(drop)
+    kept: list[Requirement] = [
+        {**item, "depends_on": [name for name in item["depends_on"] if name in stay]}
+        for item in requirements
+        if item["id"] in stay
+    ]
+    return _tidy(kept, items, first)
+
+
+def _tidy(kept: Sequence[Requirement], items: Sequence[RequirementItem], first: int) -> list[Requirement]:
+    requirements = {item["question"].casefold(): item for item in kept}
+    names = {item["id"]: item["id"] for item in kept}
     for item in items:
         question = item.question[:LONGEST]
         if question.casefold() not in requirements:
@@ -57,7 +81,7 @@ def _tidy(items: list[RequirementItem]) -> list[Requirement]:
                 break
             # Only what came before can be depended on: no circles, and the critic can go through the list in order.
             parents = [names[parent] for parent in dict.fromkeys(item.depends_on) if parent in names]
-            name = f"r{len(requirements) + 1}"
+            name = f"r{first + len(requirements) - len(kept)}"
             requirements[question.casefold()] = Requirement(
                 id=name, question=question, kind=item.kind, depends_on=parents
             )

@@ -22,6 +22,7 @@ def estimate(options: Options, prices: Prices | None) -> Estimate:
     looks = QUESTIONS if options["critic"] == "single" else 1
     # Three calls plan; a round looks at each picture, and each round after the first refines and compresses.
     calls = 3 + images * looks + 2 * (options["max_rounds"] - 1)
+    calls += options["lessons"]
     images = min(images, options["max_images"] or images)
     calls = min(calls, options["max_calls"] or calls)
     cost = None

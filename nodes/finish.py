@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from langchain_core.messages import AIMessage
+
 from gems.core.events import emit
 from gems.core.ports import Services
-from gems.core.state import GemsState, Status, seconds_spent
+from gems.core.state import Attempt, GemsState, Status, seconds_spent
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update
 from gems.nodes.intake import run_record
@@ -19,7 +21,7 @@ def make_finish(services: Services) -> Node:
 
     async def finish(state: GemsState) -> Update:
         best = find_attempt(state["attempts"], state.get("best"))
-        status: Status = "done" if best else "failed"
+        status: Status = "stopped" if state["stop_reason"] == "stopped" else "done" if best else "failed"
         result: dict[str, Any] = {
             "rounds": state["round"],
             "score": best.get("score", 0.0) if best else 0.0,
@@ -34,9 +36,22 @@ def make_finish(services: Services) -> Node:
                 for item in state["requirements"]
             ]
         update: Update = {"status": status, "result": result}
+        if state.get("messages"):
+            update["messages"] = [AIMessage(_in_words(state, best))]
         runs = await asyncio.to_thread(lambda: services.runs)
         await runs.record(run_record({**state, **update}))  # type: ignore[typeddict-item]
         emit("finished", stop_reason=state["stop_reason"], score=result["score"], best=state.get("best"))
         return update
 
     return finish
+
+
+def _in_words(state: GemsState, best: Attempt | None) -> str:
+    """The result as a chat shows it."""
+    if best is None:
+        return f"There is no picture yet ({state['stop_reason']})."
+    names = [verdict["verdict"] for verdict in best["verdicts"].values()]
+    return (
+        f"Picture {best['artifact']}, of round {best['round']}: {names.count('met')} of {len(names)} requirements are met "
+        f"({state['stop_reason']})."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -15,7 +15,7 @@ from gems.core.state import Attempt, Failure, GemsState, Options, Proposal, Span
 from gems.memory.artifacts import artifact_id
 from gems.memory.ledger import drawing_key
 from gems.memory.png import export_png, to_png
-from gems.nodes.asking import Node, Update, models_of
+from gems.nodes.asking import Node, Update, kept, models_of
 
 KEY_FIELD: Final = "gems:key"
 """The text field of a stored PNG that carries its drawing key."""
@@ -32,7 +32,9 @@ class Wanted(TypedDict):
 class Task(TypedDict):
     """What one generator is sent: drawings to be made, and the few facts of the trajectory that it needs."""
 
+    schema: int
     trajectory_id: str
+    made_with: NotRequired[dict[str, str]]
     options: Options
     usage: Usage
     spans: list[Span]
@@ -136,12 +138,7 @@ async def _draw(services: Services, models: Models, task: Task, wanted: Wanted) 
     if known is not None and await artifacts.has(known):
         return _Received(known, reused=True)
     drawing = await images.generate(request, _progress(proposal["id"]))
-    storing = asyncio.ensure_future(_store(services, task["trajectory_id"], key, drawing.png))
-    try:
-        artifact = await asyncio.shield(storing)
-    except asyncio.CancelledError:
-        await storing  # what was received is kept, also when the run is being stopped
-        raise
+    artifact = await kept(_store(services, task["trajectory_id"], key, drawing.png))
     return _Received(artifact, False, drawing.seconds, drawing.cost, drawing.warnings)
 
 

@@ -11,7 +11,18 @@ from pydantic import ValidationError
 from gems.core.context import GemsContext, explain
 from gems.core.state import Options
 
-CHANGEABLE: Final = ("max_rounds", "patience", "candidates", "max_calls", "max_images", "max_cost", "max_seconds")
+CHANGEABLE: Final = (
+    "max_rounds",
+    "patience",
+    "candidates",
+    "max_calls",
+    "max_tokens",
+    "max_images",
+    "max_cost",
+    "max_seconds",
+    "memory",
+    "lessons",
+)
 """Options that may change while a trajectory goes on."""
 
 
@@ -41,5 +52,6 @@ def options_in_force(options: Options) -> Options:
     """
     given = read_context().model_dump(include=set(CHANGEABLE), exclude_none=True)
     if options["mode"] == "paper":
-        given.pop("candidates", None)
+        for name in ("candidates", "lessons"):  # the paper has neither
+            given.pop(name, None)
     return cast("Options", {**options, **given})

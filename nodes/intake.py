@@ -5,28 +5,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-import unicodedata
 import uuid
-from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
+from langchain_core.messages import HumanMessage
 from langgraph.config import get_config
 
-from gems.core.context import MAX_PROMPT, GemsContext, Size
+from gems.core.context import GemsContext, Size
 from gems.core.errors import GemsConfigError
 from gems.core.events import emit
-from gems.core.ports import DrawRequest, ImageGenerator, Models, PricedByRequest, RunRecord, Services
+from gems.core.ports import RunRecord, Services
 from gems.core.profiles import Profile
-from gems.core.state import Attempt, GemsState, Options, Request
+from gems.core.state import SCHEMA, GemsState, Options, Request
 from gems.memory.view import find_attempt
-from gems.nodes.asking import Node, Update, same_models
-from gems.nodes.critic import OVER_BUDGET
+from gems.nodes.asking import Node, Update
+from gems.nodes.checking import check_limits, check_references, read_prompt, read_references, read_restart
+from gems.nodes.continuing import follow_up, go_on
 from gems.nodes.estimate import estimate
+from gems.nodes.fingerprint import made_with
 from gems.nodes.given import read_context
-from gems.nodes.proposing import budget_spent
+from gems.nodes.lessons import owner_of
 
-PLANNING: Final = 3
-"""Calls of a first round where the skills are given: a prompt, the requirements, a look."""
 REDUCED: Final[tuple[str, ...]] = ("attempts", "experiences", "usage", "spans", "warnings")
 
 
@@ -39,16 +38,31 @@ def make_intake(services: Services) -> Node:
 
     async def intake(state: GemsState) -> Update:
         context = read_context()
-        prompt = _read_prompt(state.get("prompt") or "")
+        message = _new_message(state)
+        prompt = read_prompt(state.get("prompt") or (_text(message) if message else ""))
+        goes_on = bool(state.get("request")) and not read_restart(state.get("restart"))
         if prompt:
-            references = await _read_references(services, state.get("references") or [])
-            update = await asyncio.to_thread(_start, services, prompt, references, context)
+            references = await read_references(services, state.get("references") or [])
+            if goes_on and not _came_to_nothing(state):
+                update = await asyncio.to_thread(follow_up, services, state, prompt, references, context)
+            else:
+                update = await asyncio.to_thread(_start, services, prompt, references, context)
         elif state.get("references"):
             raise GemsConfigError("references were given without a prompt: say what to draw")
-        elif state.get("request"):
-            update = await asyncio.to_thread(_continue, services, state, context)
+        elif goes_on:
+            update = await asyncio.to_thread(go_on, services, state, context)
         else:
             raise GemsConfigError("the prompt is empty: say what to draw")
+        if message:
+            update["heard"] = message.id or ""
+        if update["options"]["review"] != "none" and not _is_kept():
+            raise GemsConfigError(
+                f"review {update['options']['review']!r} needs a graph that keeps its threads: open_graph(), or a "
+                "checkpointer of your own"
+            )
+        if update["options"]["lessons"]:
+            # A store of another version is told now, not in the middle.
+            await (await asyncio.to_thread(lambda: services.lessons)).all(owner_of(services))
         await services.artifacts.check()
         merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
         models = await asyncio.to_thread(services.models, merged["options"]["profile"])
@@ -65,6 +79,28 @@ def make_intake(services: Services) -> Node:
         return update | {name: {"__overwrite__": update[name]} for name in REDUCED if name in update}
 
     return intake
+
+
+def _came_to_nothing(state: GemsState) -> bool:
+    """Whether the run ended without any picture: then a message asks for another one, and changes none."""
+    return state["status"] == "failed" and state["best"] is None
+
+
+def _new_message(state: GemsState) -> HumanMessage | None:
+    """The last message of a chat, where that is the user's and was not worked on yet: a run cut off has not answered it."""
+    last = state["messages"][-1] if state.get("messages") else None
+    return last if isinstance(last, HumanMessage) and last.id != state.get("heard") else None
+
+
+def _text(message: HumanMessage) -> str:
+    if any(isinstance(part, dict) and part.get("type") != "text" for part in message.content):
+        raise GemsConfigError("a message holds more than text: give images as artifact ids in references")
+    return message.text
+
+
+def _is_kept() -> bool:
+    """Whether this run has a checkpointer. LangGraph tells its nodes so in the configuration."""
+    return bool(get_config().get("configurable", {}).get("__pregel_checkpointer"))
 
 
 def run_record(state: GemsState) -> RunRecord:
@@ -86,36 +122,11 @@ def run_record(state: GemsState) -> RunRecord:
     )
 
 
-def _read_prompt(prompt: object) -> str:
-    if not isinstance(prompt, str):
-        raise GemsConfigError(f"the prompt is {type(prompt).__name__}, not text")
-    if len(prompt) > MAX_PROMPT:
-        raise GemsConfigError(f"the prompt has {len(prompt)} characters; the limit is {MAX_PROMPT}: shorten it")
-    # Cc: control characters; Cs: halves of surrogate pairs, which is what decoded binary leaves behind.
-    strange = next(
-        (char for char in prompt if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\r\t"), None
-    )
-    if strange is not None:
-        raise GemsConfigError(f"the prompt holds {strange!r}, which is no text: is it a binary file?")
-    return prompt.strip()
-
-
-async def _read_references(services: Services, references: Sequence[str]) -> list[str]:
-    for artifact in references:
-        if not isinstance(artifact, str):
-            raise GemsConfigError(f"a reference is an artifact id, not {type(artifact).__name__}")
-        if not await services.artifacts.has(artifact):
-            raise GemsConfigError(
-                f"there is no image {artifact!r} to refer to: store it first, and give its artifact id"
-            )
-    return list(references)
-
-
 def _start(services: Services, prompt: str, references: list[str], context: GemsContext) -> Update:
     options = _resolve(services.defaults(context.profile), context)
     models = services.models(options["profile"])
-    _check_limits(options, models)
-    _check_references(models.images, references)
+    check_limits(options, models)
+    check_references(models.images, references)
     options["overlap"] = models.overlap
     options["models"] = models.names
     warnings = models.images.check(prompt, options["width"], options["height"])
@@ -124,97 +135,37 @@ def _start(services: Services, prompt: str, references: list[str], context: Gems
     for name in options["skills"] or []:
         services.skills.read(name)
     return {
+        "schema": SCHEMA,
         "trajectory_id": uuid.uuid4().hex,
+        "made_with": made_with(services, models),
+        "forked": None,
+        "follow_up": "",
         "request": Request(prompt=prompt, references=references) if references else Request(prompt=prompt),
         "options": options,
         "warnings": warnings,
         "versions": {},
+        "plan": {"skills": {}, "reason": "", "prompts": []},
         "requirements": [],
         "round": 0,
+        "since": 0,
         "proposals": [],
         "attempts": [],
         "best": None,
+        "rulings": [],
+        "remarks": [],
+        "wish": "",
         "thought": "",
+        "thoughts": [],
         "experiences": [],
+        "digest": {"until": 0, "text": ""},
+        "lessons": [],
+        "distilled": 0,
         "usage": {},
         "spans": [],
         "status": "running",
         "stop_reason": None,
         "result": {},
     }
-
-
-def _check_limits(options: Options, models: Models) -> None:
-    """Refuse limits with which no picture could be drawn and looked at."""
-    least = PLANNING + 1 if options["skills"] is None else PLANNING
-    if options["max_calls"] is not None and options["max_calls"] < least:
-        raise GemsConfigError(
-            f"max_calls {options['max_calls']} is too small: planning, and one look at one picture, take {least} calls"
-        )
-    if options["max_cost"] is not None and models.prices is not None:
-        drawing = DrawRequest("", options["seed"], options["width"], options["height"])
-        images = models.images
-        picture = images.worst_cost(drawing) if isinstance(images, PricedByRequest) else models.prices.image
-        most = picture + models.prices.call
-        if options["max_cost"] < most:
-            raise GemsConfigError(
-                f"max_cost {options['max_cost']:g} is too small: one picture, and one look at it, may take ${most:.4f}; "
-                "raise it, or lower chat.max_tokens in the profile"
-            )
-    if options["max_cost"] is not None and models.prices is None:
-        raise GemsConfigError(
-            f"max_cost {options['max_cost']:g} needs the prices of all models of the profile {options['profile']!r}: "
-            'set them in gems.toml as [prices."provider:model"] with input, output and image'
-        )
-
-
-def _check_references(images: ImageGenerator, references: Sequence[str]) -> None:
-    most = images.capabilities.references
-    if len(references) > most:
-        raise GemsConfigError(
-            f"{images.name} takes {most or 'no'} reference images, not {len(references)}: choose another profile, or set "
-            "drawing.edit = true in this one if its model can edit"
-        )
-
-
-def _continue(services: Services, state: GemsState, context: GemsContext) -> Update:
-    """A trajectory goes on, with what the context raises. A finished one needs room for another round."""
-    options = state["options"].copy()
-    given = context.model_dump(exclude_none=True)
-    before = {**options, "size": f"{options['width']}x{options['height']}"}
-    for fixed in ("profile", "mode", "seed", "size", "skills"):
-        if fixed in given and given.pop(fixed) != before[fixed]:
-            raise GemsConfigError(
-                f"{fixed} cannot change when a trajectory continues; give a prompt to start a new one"
-            )
-    options.update(given)  # type: ignore[typeddict-item]
-    if options["mode"] == "paper":
-        options["candidates"] = 1
-    reason = state.get("stop_reason")
-    if reason and reason not in ("satisfied", "unverified"):
-        if state["round"] >= options["max_rounds"]:
-            raise GemsConfigError(f"{state['round']} rounds are done: continue with max_rounds above that")
-        if spent := budget_spent({**state, "options": options}):
-            raise GemsConfigError(f"{spent} is reached: continue with a higher {spent}")
-    models = same_models(services, options)
-    _check_limits(options, models)
-    options["overlap"] = models.overlap
-    status = "done" if reason == "satisfied" else "running"
-    return {
-        "options": options,
-        "attempts": [_without_denied(attempt) for attempt in state["attempts"]],
-        "status": status,
-        "stop_reason": reason if status == "done" else None,
-    }
-
-
-def _without_denied(attempt: Attempt) -> Attempt:
-    """An attempt as if nobody had been to judge it, where a limit forbade every call."""
-    verdicts = attempt.get("verdicts", {})
-    if not verdicts or any(verdict["evidence"] != OVER_BUDGET for verdict in verdicts.values()):
-        return attempt
-    judged = ("verdicts", "score")
-    return cast("Attempt", {name: value for name, value in attempt.items() if name not in judged})
 
 
 def _resolve(profile: Profile, context: GemsContext) -> Options:
@@ -229,6 +180,7 @@ def _resolve(profile: Profile, context: GemsContext) -> Options:
         max_rounds=given["max_rounds"],
         max_images=given["max_images"],
         max_calls=given["max_calls"],
+        max_tokens=given["max_tokens"],
         max_seconds=given["max_seconds"],
         max_cost=given["max_cost"],
         critic="single" if paper else profile.critic.mode,
@@ -239,4 +191,7 @@ def _resolve(profile: Profile, context: GemsContext) -> Options:
         height=height,
         overlap=True,
         skills=context.skills,
+        review=given["review"],
+        memory=given["memory"],
+        lessons=given["lessons"] and not paper,
     )

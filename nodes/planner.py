@@ -11,6 +11,7 @@ from gems.core.ports import Services, SkillText
 from gems.core.replies import FirstPrompts, SkillChoice
 from gems.core.state import GemsState, Plan, Usage, add_usage
 from gems.nodes.asking import Node, Update, abilities_of, ask, models_of
+from gems.nodes.lessons import LESSONS, Fitting, fitting
 from gems.nodes.quoted import keep_quoted, quoted_texts
 
 CHOOSE_SKILLS: Final = """\
@@ -56,13 +57,15 @@ def make_planner(services: Services) -> Node:
         else:
             choice = _Choice(forced, "chosen by the user", Usage(), [])
         skills, problems = await asyncio.to_thread(_read, services, choice.names)
-        written = await _write(services, state, skills)
+        lessons = await fitting(services, state, state["request"]["prompt"], for_round=1)
+        written = await _write(services, state, skills, lessons)
         plan = Plan(skills={it.name: it.digest for it in skills}, reason=choice.reason, prompts=written.prompts)
         emit("plan", skills=[f"{it.name} ({', '.join(it.files)})" for it in skills], prompts=written.prompts)
         return {
             "plan": plan,
             "usage": add_usage(choice.usage, written.usage),
-            "warnings": [*choice.warnings, *problems, *written.warnings],
+            "warnings": [*choice.warnings, *problems, *lessons.warnings, *written.warnings],
+            "lessons": lessons.given,
         }
 
     return planner
@@ -94,7 +97,7 @@ async def _choose(services: Services, state: GemsState) -> _Choice:
     return _Choice([name for name in names if name in known][:most], answer.reply.reason, answer.usage, warnings)
 
 
-async def _write(services: Services, state: GemsState, skills: list[SkillText]) -> _Written:
+async def _write(services: Services, state: GemsState, skills: list[SkillText], lessons: Fitting) -> _Written:
     prompt = state["request"]["prompt"]
     quoted = quoted_texts(prompt)
     images = (await models_of(services, state)).images
@@ -105,7 +108,9 @@ async def _write(services: Services, state: GemsState, skills: list[SkillText]) 
         "quoted": quoted,
         "image_model": {"name": images.name, "notes": (await abilities_of(images)).notes},
     }
-    answer = await ask(services, state, "planner", "write_prompts", WRITE_PROMPTS, fields, FirstPrompts)
+    fields |= lessons.fields
+    notes = [LESSONS] if lessons.fields else []
+    answer = await ask(services, state, "planner", "write_prompts", WRITE_PROMPTS, fields, FirstPrompts, notes=notes)
     if answer.reply is None:
         warning = f"planner: the reply was {answer.problem}; the request itself is the first prompt"
         return _Written([prompt], answer.usage, [warning])

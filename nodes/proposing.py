@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gems.core.spending import tokens_of
 from gems.core.state import GemsState, Options, Proposal, Usage, seconds_spent
 
 
@@ -46,6 +47,8 @@ def budget_spent(state: GemsState) -> str:
         return "max_images"
     if options["max_calls"] is not None and calls > options["max_calls"]:
         return "max_calls"
+    if options["max_tokens"] is not None and tokens_of(usage) >= options["max_tokens"]:
+        return "max_tokens"
     if options["max_cost"] is not None and usage.get("cost", 0.0) >= options["max_cost"]:
         return "max_cost"
     if options["max_seconds"] is not None and seconds_spent(state["spans"]) >= options["max_seconds"]:

@@ -9,9 +9,10 @@ from gems.core.events import emit
 from gems.core.messages import EncodedImage
 from gems.core.ports import Services
 from gems.core.replies import NextAction, Refinement
-from gems.core.state import ActionName, Attempt, GemsState, Proposal
-from gems.memory.view import find_attempt, latest_attempt, trajectory_view
+from gems.core.state import ActionName, Attempt, GemsState, Proposal, Requirement, Thought
+from gems.memory.view import RECENT, find_attempt, latest_attempt, trajectory_view, verdict_of
 from gems.nodes.asking import Node, Update, abilities_of, ask, models_of, show
+from gems.nodes.lessons import LESSONS, fitting
 from gems.nodes.proposing import room_for, seed_of
 from gems.nodes.quoted import keep_quoted, quoted_texts
 
@@ -25,14 +26,24 @@ Write whole prompts that can stand alone. Keep what was met; put what was unmet 
 counts, which colour belongs to which thing, where each thing stands. Do not repeat a rewrite that failed. Copy each text \
 in `quoted` letter by letter, in double quotes."""
 
+NOTES: Final = {
+    "remarks": "`remarks` are the user's own words about earlier pictures: follow them first.",
+    "lessons": LESSONS,
+}
+"""What is said about fields that are not always there."""
+WISHED: Final = "The user wrote the next prompt."
+MOST_THOUGHT: Final = 4000
+"""Characters of a thought that are kept."""
 VIEW_SIDE: Final = 512
 """Longest side, in pixels, of the pictures in the trajectory view."""
 
 
 def make_refiner(services: Services) -> Node:
-    """The refiner node: one call."""
+    """The refiner node: one call; none where the user wrote the next prompt."""
 
     async def refiner(state: GemsState) -> Update:
+        if state["wish"]:
+            return await _as_wished(services, state)
         capabilities = await abilities_of((await models_of(services, state)).images)
         wanted = room_for(state["options"], state["usage"], ahead=2)
         actions = _actions(state, capabilities.edit)
@@ -43,34 +54,65 @@ def make_refiner(services: Services) -> Node:
             "quoted": quoted,
             "image_model": {"notes": capabilities.notes},
         }
+        failed = _failed(state)
+        text = " ".join(item["question"] for item in failed) or state["request"]["prompt"]
+        lessons = await fitting(services, state, text, {it["kind"] for it in failed}, for_round=state["round"] + 1)
+        fields |= lessons.fields
+        notes = [note for name, note in NOTES.items() if name in fields]
         images = await _pictures(services, state)
-        answer = await ask(services, state, "refiner", "refine", REFINE, fields, Refinement, images)
+        answer = await ask(services, state, "refiner", "refine", REFINE, fields, Refinement, images, notes)
         if answer.problem == "over budget":
             # A picture that nobody could look at is not worth its price.
             return {"usage": answer.usage}
-        warnings = []
+        warnings = lessons.warnings
         if answer.reply is None:
             refinement = _resample(state)
-            warnings = [f"refiner, round {state['round']}: the reply was {answer.problem}; the prompt is drawn again"]
+            warnings = [
+                *warnings,
+                f"refiner, round {state['round']}: the reply was {answer.problem}; the prompt is drawn again",
+            ]
         else:
             refinement = answer.reply
         proposals = _propose(state, refinement.actions, wanted, actions, quoted)
-        emit(
-            "refined",
-            round=state["round"],
-            diagnosis=refinement.diagnosis,
-            actions=[proposal["action"] for proposal in proposals],
-        )
-        emit("round", round=state["round"] + 1)
-        return {
-            "round": state["round"] + 1,
-            "proposals": proposals,
-            "thought": answer.thoughts or refinement.diagnosis,
+        thought = answer.thoughts or refinement.diagnosis
+        return _next_round(state, proposals, refinement.diagnosis) | {
+            "thought": thought,
+            "thoughts": _thoughts(state, thought),
+            "lessons": [*state["lessons"], *lessons.given],
             "usage": answer.usage,
             "warnings": warnings,
         }
 
     return refiner
+
+
+async def _as_wished(services: Services, state: GemsState) -> Update:
+    """The user's own prompt is drawn as it stands, by every candidate with a seed of its own."""
+    actions = _actions(state, (await abilities_of((await models_of(services, state)).images)).edit)
+    wanted = room_for(state["options"], state["usage"], ahead=1)
+    wishes = [NextAction(action="rewrite", prompt=state["wish"])]
+    proposals = _propose(state, wishes, wanted, actions, [])
+    return _next_round(state, proposals, WISHED) | {"thought": WISHED, "wish": ""}
+
+
+def _next_round(state: GemsState, proposals: list[Proposal], diagnosis: str) -> Update:
+    actions = [proposal["action"] for proposal in proposals]
+    emit("refined", round=state["round"], diagnosis=diagnosis, actions=actions)
+    emit("round", round=state["round"] + 1)
+    return {"round": state["round"] + 1, "proposals": proposals}
+
+
+def _thoughts(state: GemsState, thought: str) -> list[Thought]:
+    """The thoughts that are remembered. The journal has all of them; the state, which is written at each step, a few."""
+    if state["options"]["memory"] != "thoughts":
+        return []
+    return [*state["thoughts"], Thought(round=state["round"], text=thought[:MOST_THOUGHT])][-RECENT:]
+
+
+def _failed(state: GemsState) -> list[Requirement]:
+    """What the latest attempt does not meet."""
+    latest = latest_attempt(state)
+    return [item for item in state["requirements"] if verdict_of(latest, item["id"]) in ("unmet", "unknown")]
 
 
 def _actions(state: GemsState, can_edit: bool) -> list[ActionName]:
@@ -80,6 +122,8 @@ def _actions(state: GemsState, can_edit: bool) -> list[ActionName]:
 
 
 async def _pictures(services: Services, state: GemsState) -> list[EncodedImage]:
+    if state["options"]["memory"] in ("none", "prompts"):
+        return []
     latest = latest_attempt(state)
     best = find_attempt(state["attempts"], state.get("best"))
     shown = [(latest, "The latest picture:")]

@@ -23,5 +23,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings whose home is the test's own folder."""
-    return Settings(home=tmp_path / "home", profiles=dict(BUILT_IN))
+    """Settings whose home is the test's own folder.
+
+    Lessons are off: they cost a call at the end of a run, and tie one run to the next. Their own tests turn them on.
+    """
+    profiles = {name: profile.model_copy(update={"lessons": False}) for name, profile in BUILT_IN.items()}
+    return Settings(home=tmp_path / "home", profiles=profiles)

@@ -20,7 +20,9 @@ from gems.core.ports import (
     Answer,
     ArtifactStore,
     ChatRole,
+    Journal,
     Ledger,
+    Lessons,
     Models,
     R,
     RunsIndex,
@@ -29,7 +31,7 @@ from gems.core.ports import (
 )
 from gems.core.profiles import Profile
 from gems.core.spending import Purses
-from gems.core.state import Attempt, GemsState, Options, RequirementKind, Role, Usage, VerdictName, add_usage
+from gems.core.state import SCHEMA, Attempt, GemsState, Options, RequirementKind, Role, Usage, VerdictName, add_usage
 from gems.graph.bridge import NodeRunnable
 from gems.nodes.critic import make_critic
 
@@ -189,12 +191,14 @@ class CriticExam:
         models = await asyncio.to_thread(services.models, self.options["profile"])
         attempt = Attempt(id="1.1", round=1, action="rewrite", prompt="", seed=0, parent=None, artifact=artifact)
         state: GemsState = {
+            "schema": SCHEMA,
             "trajectory_id": self._trajectory_id,
             "request": {"prompt": ""},
             "options": {**self.options, "models": models.names},
             "requirements": [it.requirement for it in picture.questions],
             "round": 1,
             "attempts": [attempt],
+            "best": None,
             "usage": {},
             "spans": [[self._started, time.time()]],
         }
@@ -236,6 +240,7 @@ def _options(profile: Profile, plan: ExamPlan) -> Options:
         max_rounds=1,
         max_images=None,
         max_calls=plan.max_calls or profile.max_calls,
+        max_tokens=profile.max_tokens,
         max_seconds=profile.max_seconds,
         max_cost=plan.max_cost or profile.max_cost,
         critic="single" if profile.mode == "paper" else profile.critic.mode,
@@ -246,6 +251,9 @@ def _options(profile: Profile, plan: ExamPlan) -> Options:
         height=height,
         overlap=True,
         skills=[],
+        review="none",
+        memory="none",
+        lessons=False,
     )
 
 
@@ -296,6 +304,18 @@ class _WatchedServices:
     @property
     def ledger(self) -> Ledger:
         return self._inner.ledger
+
+    @property
+    def journal(self) -> Journal:
+        return self._inner.journal
+
+    @property
+    def lessons(self) -> Lessons:
+        return self._inner.lessons
+
+    @property
+    def owner(self) -> str:
+        return self._inner.owner
 
     @property
     def runs(self) -> RunsIndex:

@@ -84,11 +84,13 @@ def make_models(
     queues = own_images is None and drawn_by.provider in WITH_QUEUE
     places: Places = image_turns(profile.drawing, in_process=queues)
     prices = _prices(endpoints.values(), None if own_images else drawn_by)
+    call_tokens = max(map(_look_tokens, endpoints.values()), default=0)
     images = GuardedImages(
         drawer,
         image_gate(profile.drawing, gpu.drawing(drawer, places) if gpu else places, in_process=queues),
         prices.image if prices else 0.0,
         prices.call if prices else 0.0,
+        max(1, call_tokens),
     )
     models = Models(
         roles,
@@ -97,6 +99,7 @@ def make_models(
         overlap=profile.overlap,
         image_side=profile.image_side,
         prices=prices,
+        call_tokens=call_tokens,
         # What is the caller's own is not ours to close.
         closing=_closing(*made.values(), None if own_images else drawer),
     )
@@ -252,6 +255,10 @@ def _prices(chats: Iterable[Endpoint], images: Endpoint | None) -> Prices | None
 def _closing(*parts: object) -> list[Callable[[], Awaitable[None]]]:
     """A role made for several is closed more than once, which does no harm."""
     return [part.aclose for part in parts if isinstance(part, _Closable)]
+
+
+def _look_tokens(endpoint: Endpoint) -> int:
+    return IMAGE_TOKENS + QUESTION_TOKENS + endpoint.chat.max_tokens
 
 
 def _worst_look(endpoint: Endpoint) -> float:

@@ -20,14 +20,14 @@ MAX_SIDE: Final = 4096
 
 
 class GemsInput(BaseModel):
-    """The input of one invocation. An empty prompt on a thread with a trajectory continues it."""
+    """The input of one invocation. On a thread with a picture a prompt changes it; an empty one continues the run."""
 
     model_config = ConfigDict(extra="ignore")
 
     prompt: str = Field(
         default="",
         title="Prompt",
-        description="What to draw. Leave empty to continue a finished thread with a raised limit.",
+        description="What to draw; on a thread with a picture, what to change. Empty: go on with a raised limit.",
         max_length=MAX_PROMPT,
         examples=["three red apples to the left of a blue vase"],
     )
@@ -36,6 +36,14 @@ class GemsInput(BaseModel):
         title="Reference images",
         description="Artifact ids of images that the picture is to follow, where the image model can.",
         max_length=16,
+    )
+    messages: list[Any] = Field(
+        default_factory=list,
+        title="Messages",
+        description="A chat in place of a prompt: the last message, if it is the user's, is what to draw or to change.",
+    )
+    restart: bool = Field(
+        default=False, title="Restart", description="Forget the picture of this thread, and begin anew."
     )
 
 
@@ -115,7 +123,7 @@ class Size(tuple[int, int]):
         return size
 
 
-def explain(error: ValidationError, what: Literal["input", "option", "setting"]) -> GemsConfigError:
+def explain(error: ValidationError, what: Literal["input", "option", "setting", "answer"]) -> GemsConfigError:
     """A validation error as one line a person can act on.
 
     What may hold a key is not repeated: what was not asked for, and what stands where addresses and names of keys belong.

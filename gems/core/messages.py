@@ -25,6 +25,8 @@ class EncodedImage(NamedTuple):
     content: bytes
     mime: str
     label: str
+    artifact: str = ""
+    """The stored image that it shows, whole or scaled down."""
 
 
 class TaskInput(NamedTuple):

@@ -182,6 +182,10 @@ class Ledger(Accounts, Protocol):
         """Remember a drawing that is about to be stored."""
         ...
 
+    async def adopt(self, parent_id: str, child_id: str) -> None:
+        """Let a trajectory find what another has received: the one that it is a branch of."""
+        ...
+
 
 class Journal(Protocol):
     """Every question to a model with its answer: what was received is not asked again, and can be read back."""
@@ -240,12 +244,15 @@ class Lessons(Protocol):
         """The few that fit, the best first."""
         ...
 
-    async def learn(self, owner: str, found: Sequence[Lesson]) -> None:
-        """Keep what a trajectory taught. What is known already is merged with it; what contradicts it is settled."""
+    async def learn(self, owner: str, found: Sequence[Lesson], occasion: str = "") -> None:
+        """Keep what a trajectory taught. What is known already is merged with it; what contradicts it is settled.
+
+        An `occasion` counts once: what is said of it again, by a process that takes up another's work, changes nothing.
+        """
         ...
 
-    async def credit(self, owner: str, outcomes: Mapping[str, bool]) -> None:
-        """Count a use of each lesson by its id, and whether it helped. Those that do not help fade."""
+    async def credit(self, owner: str, outcomes: Mapping[str, bool], occasion: str = "") -> None:
+        """Count a use of each lesson by its id, and whether it helped; an `occasion` once. What does not help fades."""
         ...
 
     async def all(self, owner: str) -> list[Lesson]:
@@ -357,6 +364,8 @@ class Models:
     """Longest side, in pixels, of the images that are shown to the roles."""
     prices: Prices | None = None
     """What calls cost; None where nobody said."""
+    call_tokens: int = 0
+    """The most tokens that one look at a picture may take, read and written."""
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
     """Each closes connections of the running event loop."""
 

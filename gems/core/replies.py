@@ -104,7 +104,12 @@ class RoundNote(Reply):
     """The compressor's note on one round."""
 
     experience: Text = Field(description="At most 100 words: what worked, what failed, what to do next.")
-    digest: str = Field(default="", description="Only where `leaving` is given: `digest` with it folded in, 100 words.")
+
+
+class FoldingNote(RoundNote):
+    """The same, where older notes leave the window."""
+
+    digest: Text = Field(description="At most 100 words: `digest` with what is `leaving` folded in.")
 
 
 class LessonItem(Reply):

@@ -27,12 +27,13 @@ ROUNDING: Final = 1e-9
 
 
 class Spend(NamedTuple):
-    """Calls to chat models, drawings, money (US dollars), and seconds of work that came to nothing."""
+    """Calls to chat models, drawings, money (US dollars), seconds of work that came to nothing, and chat models' tokens."""
 
     calls: int = 0
     images: int = 0
     cost: float = 0.0
     seconds: float = 0.0
+    tokens: int = 0
 
     def plus(self, other: Spend) -> Spend:
         """The sum."""
@@ -41,6 +42,7 @@ class Spend(NamedTuple):
             self.images + other.images,
             self.cost + other.cost,
             self.seconds + other.seconds,
+            self.tokens + other.tokens,
         )
 
     def at_least(self, other: Spend) -> Spend:
@@ -50,11 +52,17 @@ class Spend(NamedTuple):
             max(self.images, other.images),
             max(self.cost, other.cost),
             max(self.seconds, other.seconds),
+            max(self.tokens, other.tokens),
         )
 
     def minus(self, other: Spend) -> Spend:
         """The difference."""
-        return self.plus(Spend(-other.calls, -other.images, -other.cost, -other.seconds))
+        return self.plus(Spend(-other.calls, -other.images, -other.cost, -other.seconds, -other.tokens))
+
+
+def tokens_of(usage: Usage) -> int:
+    """Tokens read and written, those of calls that came to nothing among them."""
+    return usage.get("input_tokens", 0) + usage.get("output_tokens", 0) + usage.get("lost_tokens", 0)
 
 
 NOTHING: Final = Spend()
@@ -65,6 +73,7 @@ class Limits:
     """The most a trajectory may spend; None is no limit."""
 
     max_calls: int | None = None
+    max_tokens: int | None = None
     max_images: int | None = None
     max_cost: float | None = None
     max_seconds: float | None = None
@@ -225,6 +234,8 @@ class Purse:
             usage["images"] = lost.images
         if lost.cost:
             usage["cost"] = lost.cost
+        if lost.tokens:
+            usage["lost_tokens"] = lost.tokens
         return usage
 
     @property
@@ -284,6 +295,7 @@ class Purse:
         limits = self._limits
         for name, spent, asked, limit in (
             ("max_calls", before.calls, worst.calls, limits.max_calls),
+            ("max_tokens", before.tokens, worst.tokens, limits.max_tokens),
             ("max_images", before.images, worst.images, limits.max_images),
             ("max_cost", before.cost, worst.cost, limits.max_cost),
         ):
@@ -332,7 +344,7 @@ class Purses:
         """
         purse = self.of(trajectory_id)
         images = usage.get("images", 0) + usage.get("reused", 0)
-        told = Spend(usage.get("mllm_calls", 0), images, usage.get("cost", 0.0))
+        told = Spend(usage.get("mllm_calls", 0), images, usage.get("cost", 0.0), tokens=tokens_of(usage))
         if limits != NO_LIMITS:
             await purse.level(told)
         purse.open(limits, told, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NotRequired, cast
 
+from langchain_core.messages import AnyMessage
 from langgraph.channels import EphemeralValue
 from typing_extensions import TypedDict
 
@@ -19,7 +20,7 @@ CriticMode = Literal["batch", "single"]
 ReviewMode = Literal["none", "plan", "round"]
 MemoryMode = Literal["none", "prompts", "images", "thoughts", "experience"]
 Status = Literal["running", "done", "stopped", "failed"]
-StopReason = Literal["satisfied", "unverified", "max_rounds", "budget", "stalled", "stopped", "failed"]
+StopReason = Literal["satisfied", "accepted", "unverified", "max_rounds", "budget", "stalled", "stopped", "failed"]
 
 SPAN_GAP: Final = 1.0
 """Seconds between two spans of work that still count as one: the graph's own time between nodes."""
@@ -178,12 +179,22 @@ class GivenLesson(TypedDict):
     """The round it was given for."""
 
 
+class Forked(TypedDict):
+    """Where a branch began: before `round` of another thread."""
+
+    thread: str
+    checkpoint: str
+    round: int
+
+
 class Usage(TypedDict, total=False):
     """What was spent. Values add up; `images` counts drawings paid for, `reused` those found in the ledger."""
 
     mllm_calls: int
     input_tokens: int
     output_tokens: int
+    lost_tokens: int
+    """Of calls that failed when the server may have worked on them: what they can have taken at most."""
     images_sent: int
     images: int
     reused: int
@@ -193,6 +204,7 @@ class Usage(TypedDict, total=False):
     """In US dollars; what has no price is not in it."""
 
 
+Messages = list[AnyMessage]
 Span = list[float]
 """[start, end] in seconds since the epoch."""
 
@@ -237,6 +249,14 @@ def merge_spans(old: Sequence[Span], new: Sequence[Span]) -> list[Span]:
     return merged
 
 
+def merge_messages(old: Messages, new: Messages) -> Messages:
+    """LangGraph's own merging by id. Imported when first used: it takes longer to load than all of this package's core."""
+    from langgraph.graph.message import add_messages
+
+    merged: Any = add_messages(old, new)  # type: ignore[arg-type]
+    return cast("Messages", merged)
+
+
 def merge_warnings(old: Sequence[str], new: Sequence[str]) -> list[str]:
     """Each warning once, in order."""
     return list(dict.fromkeys([*old, *new]))
@@ -248,28 +268,53 @@ def seconds_spent(spans: Sequence[Span]) -> float:
 
 
 class GemsState(TypedDict, total=False):
-    """One trajectory. `prompt` and `references` are the input of one invocation, forgotten after its first step."""
+    """One trajectory. `prompt`, `references` and `restart` are the input of one invocation, forgotten after its first step.
+
+    `messages` is the one value that is not JSON: the chat, where a client speaks by messages.
+    """
 
     prompt: Annotated[str, EphemeralValue]
     references: Annotated[list[str], EphemeralValue]
+    restart: Annotated[bool, EphemeralValue]
+    messages: Annotated[list[AnyMessage], merge_messages]
 
+    heard: str
+    """Id of the last chat message that was worked on."""
+    schema: int
     trajectory_id: str
+    forked: Forked | None
     request: Request
+    follow_up: str
+    """A message that the amender has yet to work into the request; else empty."""
     options: Options
     warnings: Annotated[list[str], merge_warnings]
+    made_with: dict[str, str]
+    """Models by name, and digests of their settings: what must not change unnoticed when the run goes on."""
     versions: dict[str, str]
     """Digest of each role's prompt, so that a trajectory says what it was made with."""
 
     plan: Plan
     requirements: list[Requirement]
     round: int
+    since: int
+    """Rounds that were done when the latest message came: `max_rounds` counts from here."""
     proposals: list[Proposal]
     attempts: Annotated[list[Attempt], merge_attempts]
     best: str | None
     """Id of the best attempt so far."""
+    rulings: list[Ruling]
+    remarks: list[Remark]
+    wish: str
+    """A prompt of the user's own that is to be drawn next; else empty."""
     thought: str
     """The refiner's diagnosis of the latest round: what the compressor distils."""
+    thoughts: list[Thought]
+    """The last few, where they are remembered."""
     experiences: Annotated[list[Experience], merge_experiences]
+    digest: Digest
+    lessons: list[GivenLesson]
+    distilled: int
+    """The last round that lessons were made of."""
 
     usage: Annotated[Usage, add_usage]
     spans: Annotated[list[Span], merge_spans]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic import BaseModel
 
 from gems.core.messages import Task
 from gems.core.ports import SkillCard, SkillText
 from gems.core.replies import FirstPrompts, Refinement, Requirements, RoundNote, SkillChoice, Verdicts
-from gems.core.state import Attempt, GemsState, Requirement, Role, Verdict
+from gems.core.state import Attempt, GemsState, Options, Requirement, Role, Verdict
 from gems.evals import geneval, geneval2
 from gems.memory.view import asked, summary, trajectory_view
 from gems.nodes.compressor import COMPRESS
@@ -122,4 +122,12 @@ def _after_one_round(request: str) -> GemsState:
         verdicts=verdicts,
         score=0.0,
     )
-    return GemsState(request={"prompt": request}, requirements=requirements, round=1, attempts=[attempt], best=None)
+    options = cast("Options", {"memory": "experience"})  # all that the view asks of them
+    return GemsState(
+        request={"prompt": request},
+        options=options,
+        requirements=requirements,
+        round=1,
+        attempts=[attempt],
+        best=None,
+    )

@@ -557,7 +557,7 @@ async def test_money_is_counted_by_what_the_server_reports() -> None:
     purse = await _purse()
     answer = await ask(Wire(completion()), endpoint(price=PRICE))
     assert answer.usage["cost"] == pytest.approx(100 * 10e-6 + 20 * 100e-6)
-    assert purse._spent == Spend(1, 0, answer.usage["cost"])
+    assert purse._spent == Spend(1, 0, answer.usage["cost"], tokens=120)
     assert (answer.usage["input_tokens"], answer.usage["output_tokens"], answer.usage["images_sent"]) == (100, 20, 1)
     thinking = completion(usage={"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 520})
     answer = await ask(Wire(thinking), endpoint(price=PRICE))

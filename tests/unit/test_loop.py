@@ -30,7 +30,7 @@ def make_graph(
 
 async def run(graph: GemsGraph, prompt: str = "two red dogs", **context: Any) -> GemsState:
     options = {"size": "64x64", "seed": 7, **context}
-    await graph.ainvoke({"prompt": prompt}, THREAD, context=options)  # type: ignore[call-overload]
+    await graph.ainvoke({"prompt": prompt, "restart": True}, THREAD, context=options)  # type: ignore[call-overload]
     return (await graph.aget_state(THREAD)).values  # type: ignore[return-value]
 
 
@@ -267,7 +267,7 @@ def chat_prompts(state: GemsState) -> set[str]:
     return {it["prompt"] for it in state["attempts"]}
 
 
-async def test_a_new_prompt_on_a_thread_starts_afresh(settings: Settings) -> None:
+async def test_restart_on_a_thread_starts_afresh(settings: Settings) -> None:
     graph = make_graph(settings, rehearse(["+--", "+++", "+++"]))
     first = await run(graph)
     second = await run(graph, "a cat")
@@ -324,7 +324,7 @@ def test_invoke_and_stream_work_without_a_loop(settings: Settings) -> None:
     assert names[-1] == "finished"
     assert names.count("drawn") == 2
     assert {"plan", "requirements", "drawing", "judged", "reviewed", "refined", "experience", "round"} <= set(names)
-    output = graph.invoke({"prompt": "another dog"}, THREAD, context=options)  # type: ignore[call-overload]
+    output = graph.invoke({"prompt": "another dog", "restart": True}, THREAD, context=options)  # type: ignore[call-overload]
     assert set(output) == {"status", "stop_reason", "result"}
 
 

@@ -39,7 +39,7 @@ def make_graph(
 
 
 async def run(graph: GemsGraph, given: Any = "two red dogs", **context: Any) -> GemsState:
-    prompt = None if given is None else {"prompt": given}
+    prompt = None if given is None else {"prompt": given, "restart": bool(given)}
     options = {"size": "64x64", "seed": 7, **context} if given else context
     await graph.ainvoke(prompt, THREAD, context=options)  # type: ignore[call-overload]
     return await state_of(graph)

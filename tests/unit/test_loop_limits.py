@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from gems.core.messages import read_task
 from gems.core.ports import Answer, Drawing, DrawRequest, Prices, Progress, R
 from gems.core.profiles import BUILT_IN, DrawingOptions, Endpoint, Price, Profile
 from gems.core.settings import Settings
-from gems.core.spending import Limits, Purses, Spend
-from gems.core.state import GemsState, Options
+from gems.core.spending import Limits, Purses, Spend, tokens_of
+from gems.core.state import GemsState, Options, add_usage
 from gems.graph import GemsGraph, OwnServices, build_graph
 from gems.nodes.estimate import INPUT_TOKENS, OUTPUT_TOKENS, estimate
 
@@ -146,7 +147,7 @@ async def test_a_limit_of_money_needs_prices(tmp_path: Path) -> None:
 
 def options(**changes: Any) -> Options:
     limits = {"max_images": None, "max_calls": None, "max_cost": None}
-    return {"max_rounds": 5, "candidates": 2, "critic": "batch", **limits, **changes}  # type: ignore[typeddict-item,return-value]
+    return {"max_rounds": 5, "candidates": 2, "critic": "batch", "lessons": False, **limits, **changes}  # type: ignore[typeddict-item,return-value]
 
 
 def test_the_estimate_is_what_all_rounds_take_within_the_limits() -> None:
@@ -157,6 +158,7 @@ def test_the_estimate_is_what_all_rounds_take_within_the_limits() -> None:
     capped = estimate(options(max_images=3, max_calls=9, max_cost=0.02), prices)
     assert capped == {"images": 3, "calls": 9, "cost": 0.02, "max_cost": 0.02}
     assert estimate(options(critic="single", candidates=1), prices)["calls"] == 61
+    assert estimate(options(lessons=True), None)["calls"] == 22
 
 
 async def test_failed_calls_are_in_the_usage(settings: Settings) -> None:
@@ -340,7 +342,31 @@ async def test_a_run_does_not_go_on_with_other_models_than_it_began_with(setting
     other = ScriptedImages()
     other.name = "another"
     second = OwnServices(settings, chat=rehearse(["+--"]), images=other)
-    with pytest.raises(
-        GemsConfigError, match=r"begun with your own and scripted, but .* now means your own and another"
-    ):
+    with pytest.raises(GemsConfigError, match="since this run began, the image model was scripted and is another"):
         await run(build_graph(second, checkpointer=saver), prompt="", max_rounds=2)
+
+
+class Talkative:
+    """A role that says how many tokens each answer took."""
+
+    def __init__(self, inner: ScriptedRole) -> None:
+        self._inner = inner
+
+    async def ask(self, messages: Sequence[BaseMessage], reply_model: type[R]) -> Answer[R]:
+        answer = await self._inner.ask(messages, reply_model)
+        return replace(answer, usage=add_usage(answer.usage, {"input_tokens": 90, "output_tokens": 10}))
+
+
+async def test_tokens_end_a_run_with_its_best_picture(settings: Settings) -> None:
+    services = OwnServices(settings, chat=Talkative(rehearse(["+--"])), images=ScriptedImages())
+    state = await run(build_graph(services, checkpointer=InMemorySaver()), max_tokens=750)
+    assert (state["stop_reason"], state["result"]["limit"]) == ("budget", "max_tokens")
+    assert state["best"]
+    # A caller's own role says only afterwards what it took.
+    assert 750 <= tokens_of(state["usage"]) <= 950
+
+
+async def test_too_few_tokens_for_one_look_are_refused(settings: Settings) -> None:
+    graph = build_graph(OwnServices(settings), checkpointer=InMemorySaver())
+    with pytest.raises(GemsConfigError, match="max_tokens 100 is too small: one look at a picture may take"):
+        await run(graph, max_tokens=100)

@@ -29,7 +29,7 @@ from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.messages import compose
 from gems.core.ports import Answer, ChatRole, Drawing, DrawRequest, ImageGenerator, Progress, R
 from gems.core.profiles import ChatOptions, DrawingOptions, Endpoint, Profile
-from gems.core.replies import Lesson
+from gems.core.replies import RoundNote
 from gems.core.settings import Settings
 from gems.core.spending import Limits, Purses, Spend
 from gems.core.state import GemsState, Role, Usage
@@ -326,7 +326,7 @@ async def work(roles: Mapping[Role, ChatRole], images: ImageGenerator) -> None:
 
     async def chat(role: ChatRole) -> None:
         for _ in range(5):
-            await role.ask(QUESTION, Lesson)
+            await role.ask(QUESTION, RoundNote)
 
     async def draw(seed: int) -> None:
         for _ in range(5):
@@ -354,7 +354,7 @@ async def test_both_sides_are_sent_to_rest_when_the_other_takes_over() -> None:
     role = one.role(speaker, CountedRole(speaker))
     images = GuardedImages(painter, image_gate(DrawingOptions(), one.drawing(painter, Turns(4))), 0.0)
     for _ in range(2):
-        await asyncio.gather(role.ask(QUESTION, Lesson), role.ask(QUESTION, Lesson))
+        await asyncio.gather(role.ask(QUESTION, RoundNote), role.ask(QUESTION, RoundNote))
         await asyncio.gather(*(images.generate(REQUEST) for _ in range(3)))
     assert turnstile.swaps == len(gpu.rests) == 3
     phases = sorted([(it.start, it.side) for it in gpu.intervals] + [(tick, "rest") for tick in gpu.rests])
@@ -368,7 +368,7 @@ async def test_both_sides_are_sent_to_rest_when_the_other_takes_over() -> None:
 async def test_a_side_without_anything_to_give_back_is_no_hindrance() -> None:
     turnstile, gpu = Turnstile(), Recorder()
     role = shared(turnstile).role(Speaker(gpu), CountedRole(Speaker(gpu)))
-    await role.ask(QUESTION, Lesson)
+    await role.ask(QUESTION, RoundNote)
     async with turnstile.turn("drawing"):
         assert gpu.rests == []
 
@@ -378,7 +378,7 @@ async def test_a_question_that_fails_ends_its_turn() -> None:
     speaker = Speaker(gpu, ModelOutage("down"))
     role = shared(turnstile).role(speaker, CountedRole(speaker))
     with pytest.raises(ModelOutage, match="down"):
-        await role.ask(QUESTION, Lesson)
+        await role.ask(QUESTION, RoundNote)
     async with asyncio.timeout(1), turnstile.turn("drawing"):
         pass
 
@@ -389,10 +389,10 @@ async def test_an_own_role_that_waits_has_reserved_nothing_and_ends_with_the_tra
     role = shared(turnstile).role(speaker, CountedRole(speaker))
     await Purses().open("t", Limits(max_calls=2, max_seconds=0.1), Usage(), 0.0)
     async with turnstile.turn("drawing"):
-        asked = asyncio.create_task(role.ask(QUESTION, Lesson))
+        asked = asyncio.create_task(role.ask(QUESTION, RoundNote))
         await settle()
         async with asyncio.timeout(1):
-            await asyncio.gather(*(elsewhere.ask(QUESTION, Lesson) for _ in range(2)))
+            await asyncio.gather(*(elsewhere.ask(QUESTION, RoundNote) for _ in range(2)))
         with pytest.raises(BudgetSpent, match="max_seconds"):
             await asked
     assert speaker.asked == 0
@@ -408,8 +408,8 @@ async def test_roles_of_one_profile_at_different_machines_take_turns_each_by_its
     made = make_chats(endpoints, ServerBook(), refused, shared(turnstile))
     async with turnstile.turn("drawing"):
         with pytest.raises(GemsConfigError):  # asked at once
-            await asyncio.wait_for(made["planner"].ask(QUESTION, Lesson), 5)
-        here = asyncio.create_task(made["critic"].ask(QUESTION, Lesson))
+            await asyncio.wait_for(made["planner"].ask(QUESTION, RoundNote), 5)
+        here = asyncio.create_task(made["critic"].ask(QUESTION, RoundNote))
         await settle()
         assert not here.done()
     with pytest.raises(GemsConfigError):
@@ -451,7 +451,7 @@ async def test_a_profiles_chat_model_takes_turns_with_who_really_draws(
     own = ScriptedImages() if is_own else None
     role = make_models(machine, "mine", own_images=own, turnstile=turnstile).roles["critic"]
     async with turnstile.turn("drawing"):
-        asked = asyncio.create_task(role.ask(QUESTION, Lesson))
+        asked = asyncio.create_task(role.ask(QUESTION, RoundNote))
         # Asked, it fails at once: unit tests have no network.
         answered, _ = await asyncio.wait([asked], timeout=0.1 if waits else 10)
         assert bool(answered) is not waits

@@ -41,9 +41,12 @@ def part(text: str) -> Spoken:
     return Spoken("", text)
 
 
-def paired(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair that stands alone: no file and no request can hold one."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+def storable(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair that stands alone, which no file and no request can hold.
+
+    And without NUL, which Postgres does not take.
+    """
+    return text.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def parse_reply(places: Sequence[str], reply_model: type[R]) -> R:
@@ -81,12 +84,12 @@ def _validated(value: dict[str, Any], reply_model: type[R]) -> R:
         return reply_model.model_validate(_without_nulls(value))
 
 
-def _paired(value: Any) -> Any:
+def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return paired(value)
+        return storable(value)
     if isinstance(value, dict):
-        return {paired(name): _paired(item) for name, item in value.items()}
-    return [_paired(item) for item in value] if isinstance(value, list) else value
+        return {storable(name): _storable(item) for name, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_nulls(value: Any) -> Any:
@@ -106,7 +109,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         for candidate in (text[place:], _TRAILING_COMMA.sub(r"\1", text[place:])):
             try:
                 value, length = decoder.raw_decode(candidate)
-                whole = _paired(value)
+                whole = _storable(value)
             except (ValueError, RecursionError):
                 # A number of thousands of digits is a plain ValueError.
                 continue

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from gems.backends.chat.parsing import paired, part
+from gems.backends.chat.parsing import part, storable
 from gems.core.ports import Problem, Token
 
 _CUT_OFF: Final = {"length", "max_tokens", "model_length"}
@@ -30,7 +30,7 @@ def thoughts_of(message: AIMessage) -> str:
     """Thoughts from the server's own field, or from the text before `</think>`."""
     extra = message.additional_kwargs
     told = extra.get("reasoning_content") or extra.get("reasoning")
-    return paired(told if isinstance(told, str) else part(message.text).thoughts)
+    return storable(told if isinstance(told, str) else part(message.text).thoughts)
 
 
 def problem_of(message: AIMessage) -> Problem:
@@ -55,12 +55,12 @@ def tokens_of(message: AIMessage) -> Sequence[Token]:
 def _spoken(message: AIMessage) -> list[str]:
     calls = [json.dumps(call["args"]) for call in message.tool_calls]
     broken = [call["args"] or "" for call in message.invalid_tool_calls]
-    return [paired(place) for place in (part(message.text).reply, *calls, *broken)]
+    return [storable(place) for place in (part(message.text).reply, *calls, *broken)]
 
 
 def _token(item: dict[str, Any]) -> Token:
     told = [*(item.get("top_logprobs") or ()), item]
-    return Token(paired(item["token"]), {paired(it["token"]): math.exp(min(0.0, it["logprob"])) for it in told})
+    return Token(storable(item["token"]), {storable(it["token"]): math.exp(min(0.0, it["logprob"])) for it in told})
 
 
 def images_in(messages: Sequence[BaseMessage]) -> int:

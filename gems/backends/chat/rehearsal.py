@@ -12,22 +12,28 @@ QUESTIONS = ("Is there a dog?", "Is the dog red?", "Are there exactly two dogs?"
 
 
 def rehearse(marks: Sequence[str], questions: Sequence[str] = QUESTIONS, **scripts: Script) -> ScriptedRole:
-    """All five roles in one scripted model.
+    """All roles in one scripted model. A follow-up adds one requirement, and drops none.
 
     Args:
         marks: For each new picture, one letter a requirement: `+` met, `-` unmet, `?` unknown. The last one is repeated.
+            Requirements without a letter, as those that follow-ups add, are met.
         questions: The decomposer's questions.
         scripts: Scripts by task that replace these.
     """
     seen: dict[bytes, str] = {}
     names = {"+": "met", "-": "unmet", "?": "unknown"}
 
+    def amend(task: TaskInput) -> dict[str, Any]:
+        message = str(task.fields["message"])
+        added = {"id": "n1", "question": f"Does the picture show: {message}?", "kind": "other", "depends_on": []}
+        return {"request": f"{task.fields['request']['prompt']}. {message}", "drop": [], "add": [added]}
+
     def judge(task: TaskInput) -> dict[str, Any]:
         asked = [item["id"] for item in task.fields["requirements"]]
         letters = seen.setdefault(task.images[0], marks[min(len(seen), len(marks) - 1)])
         return {
             "verdicts": [
-                {"id": name, "evidence": "seen", "verdict": names[letters[int(name[1:]) - 1]], "confidence": 0.9}
+                {"id": name, "evidence": "seen", "verdict": names[_letter(letters, name)], "confidence": 0.9}
                 for name in asked
             ]
         }
@@ -54,5 +60,13 @@ def rehearse(marks: Sequence[str], questions: Sequence[str] = QUESTIONS, **scrip
         "compare": lambda _: {"better": "tie"},
         "refine": refine,
         "compress": lambda task: {"experience": f"round {task.fields['round']} failed"},
+        "amend": amend,
+        "distil": lambda _: {"lessons": [{"kind": "other", "when": "two dogs", "advice": "say that they are two"}]},
     }
     return ScriptedRole({**built_in, **scripts})
+
+
+def _letter(letters: str, requirement: str) -> str:
+    """The letter of `r3`; one that a follow-up adds (`n1`, or a number after the letters) is met."""
+    place = int(requirement[1:]) - 1
+    return letters[place] if requirement.startswith("r") and place < len(letters) else "+"

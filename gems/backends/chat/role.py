@@ -161,7 +161,8 @@ class LangChainRole:
         options = server.options(abilities, question.name, question.schema)
         asked = tokens_in("".join(message.text for message in question.messages) + json.dumps(options))
         asked += images * IMAGE_TOKENS
-        worst = Spend(calls=1, cost=server.cost(asked, server.wishes.max_tokens or MOST_TOKENS))
+        most = server.wishes.max_tokens or MOST_TOKENS
+        worst = Spend(calls=1, cost=server.cost(asked, most), tokens=asked + most)
         seconds = 0.0
 
         async def attempt() -> AIMessage:
@@ -179,7 +180,7 @@ class LangChainRole:
             finally:
                 seconds = time.monotonic() - started
 
-        message = await self._gate.call(attempt, worst, lambda said: Spend(1, cost=self._cost(said, asked)))
+        message = await self._gate.call(attempt, worst, lambda said: self._spent(said, asked))
         told = message.usage_metadata
         usage = Usage(
             mllm_calls=1,
@@ -189,17 +190,21 @@ class LangChainRole:
             mllm_seconds=seconds,
         )
         if server.endpoint and server.endpoint.price:
-            usage["cost"] = self._cost(message, asked)
+            usage["cost"] = self._spent(message, asked).cost
         return _Said(message, abilities, usage)
 
-    def _cost(self, message: AIMessage, asked: int) -> float:
-        """What the call cost by the server's count, or by an estimate where it does not count."""
+    def _spent(self, message: AIMessage, asked: int) -> Spend:
+        """What the call took by the server's count, or by an estimate where it does not count."""
         told = message.usage_metadata
         if told and told["total_tokens"]:
             # Some servers count thoughts in the total alone.
-            written = max(told["output_tokens"], told["total_tokens"] - told["input_tokens"])
-            return self._server.cost(told["input_tokens"], written)
-        return self._server.cost(asked, tokens_in(message.text + thoughts_of(message)))
+            read, written = (
+                told["input_tokens"],
+                max(told["output_tokens"], told["total_tokens"] - told["input_tokens"]),
+            )
+        else:
+            read, written = asked, tokens_in(message.text + thoughts_of(message))
+        return Spend(calls=1, cost=self._server.cost(read, written), tokens=read + written)
 
     def _model_here(self) -> BaseChatModel:
         if isinstance(self._model, BaseChatModel):

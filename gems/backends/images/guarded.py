@@ -17,7 +17,9 @@ MOST_WAITING: Final = 1000
 class GuardedImages:
     """An image generator behind a gate. Steps may be reported again when a drawing is repeated."""
 
-    def __init__(self, inner: ImageGenerator, gate: Gate, image_price: float, look_price: float = 0.0) -> None:
+    def __init__(
+        self, inner: ImageGenerator, gate: Gate, image_price: float, look_price: float = 0.0, look_tokens: int = 1
+    ) -> None:
         """Take who draws.
 
         Args:
@@ -25,11 +27,12 @@ class GuardedImages:
             gate: Its turns, time limit and repeats.
             image_price: What one drawing costs at most, in US dollars, unless `inner` knows it better for each.
             look_price: What one look at it costs at most: a picture that nobody could look at is not worth its price.
+            look_tokens: The tokens that one look may take at most.
         """
         self._inner = inner
         self._gate = gate
         self._image_price = image_price
-        self._look_price = look_price
+        self._look = Spend(calls=1, cost=look_price, tokens=look_tokens)
 
     @property
     def name(self) -> str:
@@ -72,7 +75,7 @@ class GuardedImages:
             lambda: self._inner.generate(request, progress),
             worst=Spend(images=1, cost=self.worst_cost(request)),
             paid=lambda drawing: Spend(images=1, cost=drawing.cost),
-            beside=Spend(calls=1, cost=self._look_price),
+            beside=self._look,
         )
 
 
