@@ -13,7 +13,9 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from gems.backends.sketch.amending import amend
 from gems.backends.sketch.decomposing import decompose
+from gems.backends.sketch.distilling import distil
 from gems.backends.sketch.judging import Looks, compare, judge
 from gems.backends.sketch.planning import choose_skills, write_prompts
 from gems.backends.sketch.refining import compress, refine
@@ -29,8 +31,10 @@ _TEXT_TASKS: Final[dict[str, Callable[[dict[str, Any]], BaseModel]]] = {
     "choose_skills": choose_skills,
     "write_prompts": write_prompts,
     "decompose": decompose,
+    "amend": amend,
     "refine": refine,
     "compress": compress,
+    "distil": distil,
 }
 _PICTURE_TASKS: Final[dict[str, Callable[[dict[str, Any], Sequence[bytes], Looks], BaseModel]]] = {
     "judge": judge,

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gems.backends.sketch.advice import KINDS
 from gems.backends.sketch.atoms import atoms
 from gems.backends.sketch.language import read_prompt
 from gems.backends.sketch.lexicon import LEXICON, Kind
-from gems.backends.sketch.questions import Aspect, say
+from gems.backends.sketch.questions import say
 from gems.backends.sketch.wordlists import SHADES
 from gems.core.replies import RequirementItem, Requirements
 from gems.core.state import RequirementKind
 
-_KINDS: Final[dict[Aspect, RequirementKind]] = {
-    "object": "object", "count": "count", "attribute": "attribute", "spatial": "spatial", "text": "text",
-    "background": "other", "whole": "other",
-}  # fmt: skip
 _MATTERING: Final = frozenset(
     {Kind.COLOR, Kind.TEXTURE, Kind.PLACE, Kind.RELATION, Kind.BETWEEN, Kind.PREPOSITION}
 )  # fmt: skip
 """Kinds of ignored words that the request would be wrong without."""
-_LONGEST: Final = 300
+LONGEST: Final = 300
 """Characters of a request that is asked about as a whole."""
 
 
@@ -37,7 +34,7 @@ def decompose(fields: Mapping[str, Any]) -> Requirements:
         if question not in said:
             said[question] = f"r{len(items) + 1}"
             parents = list(dict.fromkeys(ids[parent] for parent in atom.depends_on))
-            items.append(_item(said[question], question, _KINDS[atom.aspect], parents))
+            items.append(_item(said[question], question, KINDS[atom.aspect], parents))
         ids.append(said[question])
     for noun in reading.unknown:
         items.append(_item(f"r{len(items) + 1}", f"Is there any {noun}?", "object", []))
@@ -47,7 +44,7 @@ def decompose(fields: Mapping[str, Any]) -> Requirements:
             _item(f"r{len(items) + 1}", f'Does the picture follow "{words}" of the request as meant?', "other", [])
         )
     if not items:
-        items = [_item("r1", f"Does the picture show all of this: {prompt[:_LONGEST]}?", "other", [])]
+        items = [_item("r1", f"Does the picture show all of this: {prompt[:LONGEST]}?", "other", [])]
     return Requirements(requirements=items)
 
 

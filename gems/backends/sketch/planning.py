@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gems.backends.sketch.advice import kinds_in, styles_advised
 from gems.backends.sketch.language import Reading, read_prompt
 from gems.backends.sketch.lexicon import Kind
 from gems.backends.sketch.specs import dense, terse
@@ -143,12 +144,17 @@ def _points(skill: Mapping[str, Any], needs: Mapping[str, frozenset[str]], thing
 
 
 def write_prompts(fields: Mapping[str, Any]) -> FirstPrompts:
-    """The request itself, as a hurried model would; with a skill for layout or lettering, what it asks for made explicit."""
+    """The request itself, as a hurried model would; with a skill for layout or lettering, what it asks for made explicit.
+
+    Lessons on kinds of requirement that the request has come first, worded as they advise.
+    """
     request = str(fields["request"]["prompt"]).strip()
     reading = read_prompt(request)
     explicit = any(_is_about(skill, _LAYOUT_WORDS | _TEXT_WORDS) for skill in fields.get("skills", []))
     wanted = max(1, int(fields.get("wanted", 1)))
     prompts = _explicit(reading, request) if explicit else _close(reading, request)
+    advised = styles_advised(fields.get("lessons", []), kinds_in(reading.spec))
+    prompts = list(dict.fromkeys([*filter(None, (dense(reading.spec, style) for style in advised)), *prompts]))
     quoted = [str(text) for text in fields.get("quoted", [])]
     return FirstPrompts(prompts=[carrying(prompt, quoted) for prompt in prompts[:wanted]])
 

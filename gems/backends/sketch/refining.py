@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gems.backends.sketch.advice import in_order, styles_advised
 from gems.backends.sketch.language import read_prompt
 from gems.backends.sketch.planning import carrying
 from gems.backends.sketch.specs import denses
@@ -37,7 +38,7 @@ def refine(fields: Mapping[str, Any]) -> Refinement:
     best = _attempt(fields, "best") or latest
     tried = [str(entry.get("prompt", "")) for entry in fields.get("tried", []) if isinstance(entry, Mapping)]
     tried += [str(attempt.get("prompt", "")) for attempt in (latest, best)]
-    fresh = _fresh(request, _failed_kind(fields, latest), tried)
+    fresh = _fresh(request, _order(fields, _failed_kind(fields, latest)), tried)
     allowed = list(fields.get("actions", [])) or ["rewrite"]
     again = str(best.get("prompt", "")).strip() if "resample" in allowed else ""
     quoted = [str(text) for text in fields.get("quoted", quotes(request))]
@@ -79,9 +80,16 @@ def _failed_kind(fields: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
     return max(known, key=known.count) if known else ""
 
 
-def _fresh(request: str, failed: str, tried: Sequence[str]) -> list[str]:
+def _order(fields: Mapping[str, Any], failed: str) -> tuple[int, ...]:
+    """Dense styles, the most promising first: what lessons advise on the kind that failed, on others, the usual."""
+    lessons = fields.get("lessons", [])
+    every = {str(it.get("kind", "")) for it in lessons if isinstance(it, Mapping)}
+    return in_order([*styles_advised(lessons, {failed}), *styles_advised(lessons, every)], _ORDERS[failed])
+
+
+def _fresh(request: str, order: tuple[int, ...], tried: Sequence[str]) -> list[str]:
     """Explicit prompts that were not tried yet, the most promising first."""
-    wordings = denses(read_prompt(request).spec, _ORDERS[failed], _LAYERS)
+    wordings = denses(read_prompt(request).spec, order, _LAYERS)
     return [wording for wording in dict.fromkeys(wordings) if not any(_is_same(wording, other) for other in tried)]
 
 

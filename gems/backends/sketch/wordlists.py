@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Final
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text, once each."""
     return frozenset(text.split())
 
 
-SILENT: Final = _words(
+SILENT: Final = words_of(
     """please kindly painting paintings snapshot snapshots draw paint sketch render generate create make produce
     design give show depict illustrate imagine me us i we you can could would should like want need let see look s
     that which who whose this these those here where when be been being also too very really quite just then thus so
@@ -29,7 +30,7 @@ SILENT: Final = _words(
 )
 """Words that carry no wish of their own: function words, words for pictures and for drawing, fillers."""
 
-ADJECTIVES: Final = _words(
+ADJECTIVES: Final = words_of(
     """majestic beautiful pretty lovely cute adorable gorgeous stunning amazing awesome epic fantastic magnificent
     elegant fancy nice good great perfect best high low quality highly detailed detail details intricate realistic
     photorealistic hyperrealistic ultrarealistic surreal abstract minimal minimalist minimalistic simple clean clear
@@ -93,7 +94,7 @@ ADJECTIVES: Final = _words(
 )
 """Words without effect on the engine: looks, moods, sizes, styles, camera and light, unlisted materials and shades."""
 
-SHADES: Final = _words(
+SHADES: Final = words_of(
     """gold silver bronze copper brass iron steel chrome aluminum aluminium leather cotton silk velvet denim paper
     cardboard ceramic porcelain clay rubber concrete granite crystal teal turquoise cyan magenta beige maroon navy
     lavender indigo olive tan ivory lime amber coral salmon ruby emerald sapphire azure multicolored multicoloured
@@ -101,7 +102,7 @@ SHADES: Final = _words(
 )
 """The colours and materials among the adjectives: they have no effect either, but a request means them."""
 
-VERBS: Final = _words(
+VERBS: Final = words_of(
     """compose arrange add adds added keep ensure include avoid remember note feature combine mix is are was were be
     am do does did run runs ran eat eats ate drink drinks drank hold holds held wear wears wore ride rides rode drive
     drives drove fly flies flew swim swims swam sleep sleeps slept jump jumps play plays chase chases watch watches
@@ -117,7 +118,7 @@ VERBS: Final = _words(
 )
 """Verbs without a regular ending; they have no effect, icons having no poses."""
 
-NOUNS: Final = _words(
+NOUNS: Final = words_of(
     """dragon unicorn phoenix griffin mermaid fairy elf dwarf orc goblin troll ogre giantess wizard witch vampire
     zombie ghost demon devil angel god goddess alien monster creature dinosaur pterodactyl hydra centaur minotaur
     werewolf knight king queen prince princess pirate ninja samurai soldier warrior astronaut cowboy clown superhero

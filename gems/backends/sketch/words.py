@@ -15,10 +15,9 @@ _CONTRACTIONS: Final = {
     "there's": "there is", "it's": "it is", "that's": "that is", "isn't": "is not", "aren't": "are not", "let's": "",
     "i'd": "", "don't": "do not", "they're": "they are", "what's": "", "here's": "there is", "one's": "one is",
 }  # fmt: skip
-_QUOTED: Final = (
-    r"\"([^\"]*)\"|“([^”]*)”|„([^“”]*)[“”]|«([^»]*)»|(?<![^\W_])'([^'\n]+)'(?![^\W_])|‘([^’\n]+)’(?![^\W_])"
-)
-_TOKEN: Final = re.compile(_QUOTED + r"|([^\W_]+(?:['’-][^\W_]+)*)|([.,;:!?&()\n–—])|([^\x00-\x7f\w\s])")
+QUOTED: Final = r"\"([^\"]*)\"|“([^”]*)”|„([^“”]*)[“”]|«([^»]*)»|(?<![^\W_])'([^'\n]+)'(?![^\W_])|‘([^’\n]+)’(?![^\W_])"
+"""Quoted passages, each kind of marks with a group of its own."""
+_TOKEN: Final = re.compile(QUOTED + r"|([^\W_]+(?:['’-][^\W_]+)*)|([.,;:!?&()\n–—])|([^\x00-\x7f\w\s])")
 _STYLE: Final = re.compile(
     r"\b(?:in the (?:\w+ )?style of|in style of|style of|inspired by|reminiscent of)\b[^,.;\"]*"
     r"|\b(?:as )?(?:seen|painted|drawn|imagined|rendered|photographed|made|taken|told) by [^,.;\"]*"
@@ -40,6 +39,12 @@ class _Token:
 def quotes(text: str) -> list[str]:
     """The quoted passages of a text, spaces collapsed, in order."""
     return [token.text for token in _tokens(text) if token.quoted]
+
+
+def styles(text: str) -> list[str]:
+    """The style passages of a text, such as "in the style of Monet": they say nothing of what is to be seen."""
+    outside = re.sub(QUOTED, " ", text)
+    return [match.group().strip() for match in _STYLE.finditer(outside) if any(map(str.isalpha, match.group()))]
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -115,7 +120,7 @@ def lex(text: str) -> list[Lexeme]:
 def _without_styles(text: str) -> Iterator[str]:
     """Everything but style phrases; a style phrase inside quotation marks is text and stays."""
     place = 0
-    for match in re.finditer(_QUOTED, text):
+    for match in re.finditer(QUOTED, text):
         yield _STYLE.sub(" , ", text[place : match.start()])
         yield match.group()
         place = match.end()

@@ -20,10 +20,12 @@ REPLIES: Final[Mapping[str, type[replies.Reply]]] = {
     "choose_skills": replies.SkillChoice,
     "write_prompts": replies.FirstPrompts,
     "decompose": replies.Requirements,
+    "amend": replies.Amendment,
     "judge": replies.Verdicts,
     "compare": replies.Comparison,
     "refine": replies.Refinement,
-    "compress": replies.Lesson,
+    "compress": replies.RoundNote,
+    "distil": replies.Lessons,
 }
 WHOLE: Final = "Does the picture show all of this"
 """How the question begins that stands for a whole request."""
@@ -108,6 +110,11 @@ def _loop(judge: Brain, questions: list[str] | tuple[str, ...] = QUESTIONS, word
             items[1]["depends_on"], items[3]["depends_on"] = ["r1"], ["r1", "r3"]
         return {"requirements": items}
 
+    def amend(task: TaskInput) -> dict[str, Any]:
+        message = task.fields["message"]
+        added = {"id": "n1", "question": f"Does the picture show: {message}?", "kind": "other", "depends_on": []}
+        return {"request": f"{task.fields['request']['prompt']}. {message}", "drop": [], "add": [added]}
+
     def refine(task: TaskInput) -> dict[str, Any]:
         number = task.fields["round"] + 1
         prompt = f"{task.fields['request']['prompt']}, attempt {number}, {_text(words, number)}"
@@ -117,10 +124,12 @@ def _loop(judge: Brain, questions: list[str] | tuple[str, ...] = QUESTIONS, word
         "choose_skills": lambda _: {"reason": "the request is plain", "skills": []},
         "write_prompts": lambda task: {"prompts": [f"{task.fields['request']['prompt']}, {_text(words, 0)}"]},
         "decompose": requirements,
+        "amend": amend,
         "judge": judge,
         "compare": lambda _: {"reason": "they are alike", "better": "tie"},
         "refine": refine,
         "compress": lambda task: {"experience": _text(words, task.fields["round"])},
+        "distil": lambda _: {"lessons": [{"kind": "other", "when": _text(3, 1), "advice": _text(words, 2)}]},
     }
     return lambda task: tasks[task.task](task)
 
