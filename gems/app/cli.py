@@ -14,7 +14,15 @@ from typing import Any
 import click
 
 from gems import __version__
-from gems.app.cli_options import debug_option, json_option, limit_options, out_option
+from gems.app.cli_options import (
+    accept_changes_option,
+    debug_option,
+    json_option,
+    limit_options,
+    memory_options,
+    out_option,
+    review_option,
+)
 from gems.app.cli_threads import threads
 from gems.core.errors import GemsConfigError
 
@@ -91,7 +99,7 @@ def main() -> None:
       gems doctor
       gems run "three red apples to the left of a blue vase"
 
-    Exit codes: 0 done, 1 the run failed, 2 your input or settings, 130 stopped by Ctrl-C.
+    Exit codes: 0 done, 1 the run failed, 2 your input or settings, 3 it waits for your answer, 130 stopped.
     """  # noqa: D301 - click reads the backspace itself: the next paragraph keeps its lines
 
 
@@ -118,6 +126,8 @@ def main() -> None:
     help="A picture to follow, where the image model can; repeatable.",
 )
 @click.option("--paper", is_flag=True, help="Run the loop of the paper (arXiv 2603.28088) as it stands.")
+@review_option
+@memory_options
 @click.option("--thread", metavar="ID", help="Name the run.  [default: date, time and four letters]")
 @out_option
 @json_option
@@ -134,7 +144,10 @@ def run(
     debug: bool,
     **options: Any,
 ) -> int:
-    """Draw PROMPT, look, and draw again until it is right. A PROMPT of - is read from standard input."""
+    """Draw PROMPT, look, and draw again until it is right. A PROMPT of - is read from standard input.
+
+    A thread that holds a run already is left as it is: `gems follow-up` changes its picture.
+    """
     if skills and no_skills:
         raise click.UsageError("--skill and --no-skills exclude each other")
     options["skills"] = [] if no_skills else list(skills) or None
@@ -150,13 +163,16 @@ def run(
 @main.command()
 @click.argument("thread")
 @limit_options
+@review_option
+@accept_changes_option
 @out_option
 @json_option
 @debug_option
 def resume(thread: str, out: Path | None, as_json: bool, debug: bool, **options: Any) -> int:
     """Go on with a run that was stopped.
 
-    One that was killed goes on too, and one that is finished does when a limit is raised.
+    One that was killed goes on too, and one that is finished does when a limit is raised. One that waits for your answer
+    asks again. Where models, their settings or the role prompts are others than when it began, it says so and asks first.
     """
     from gems.app.commands import resume as resume_run
     from gems.app.session import Target
@@ -177,14 +193,27 @@ def runs(limit: int, as_json: bool, debug: bool) -> None:  # noqa: ARG001 - the 
 
 @main.command()
 @click.argument("thread")
+@click.option("--attempt", metavar="ID", help="One attempt whole, such as 2.1 or 2a.")
+@click.option("--calls", is_flag=True, help="List the calls to models.")
+@click.option(
+    "--call", type=click.IntRange(min=1), metavar="N", help="One call whole: what was told, what was answered."
+)
 @json_option
 @debug_option
-def show(thread: str, as_json: bool, debug: bool) -> int:
-    """Show a run: verdicts, images, lessons, cost."""
+def show(thread: str, attempt: str | None, calls: bool, call: int | None, as_json: bool, debug: bool) -> int:
+    """Show a run: what was said, verdicts, images, lessons, cost."""
+    if (attempt is not None) + calls + (call is not None) > 1:
+        raise click.UsageError("--attempt, --calls and --call exclude each other")
+    from gems.app import facts_command
     from gems.app.commands import show as show_run
     from gems.app.session import Target
 
-    return show_run(Target(thread, None, as_json, debug))
+    target = Target(thread, None, as_json, debug)
+    if attempt is not None:
+        return facts_command.show_attempt(target, attempt)
+    if calls:
+        return facts_command.list_calls(target)
+    return show_run(target) if call is None else facts_command.show_call(target, call)
 
 
 @main.command()
@@ -202,6 +231,10 @@ def report(thread: str, out: Path | None, debug: bool) -> int:
     from gems.app.session import Target
 
     return write_report(Target(thread, out, as_json=False, debug=debug))
+
+
+for command in threads.commands.values():
+    main.add_command(command)
 
 
 @main.group()
@@ -368,7 +401,3 @@ def serve(
     from gems.app.serve_command import serve as run_serve
 
     return run_serve(ServeOptions(**options))
-
-
-for command in threads.commands.values():
-    main.add_command(command)

@@ -38,3 +38,30 @@ limit_options = options_of(
     click.option("--max-cost", type=float, metavar="USD", help="Make no call that could pass this; needs prices."),
     click.option("--candidates", type=int, metavar="N", help="Images drawn in each round."),
 )
+review_option = click.option(
+    "--review",
+    type=click.Choice(["none", "plan", "round"]),
+    help="Ask you nowhere, at the plan, or at the plan and after each round.  [default: the profile's, none]",
+)
+memory_options = options_of(
+    click.option(
+        "--memory",
+        type=click.Choice(["none", "prompts", "images", "thoughts", "experience"]),
+        help="What the model that chooses changes reads of earlier rounds.  [default: the profile's, experience]",
+    ),
+    click.option(
+        "--no-lessons",
+        "lessons",
+        is_flag=True,
+        flag_value=False,
+        default=None,
+        help="Neither use lessons of earlier runs nor keep new ones.",
+    ),
+)
+accept_changes_option = click.option(
+    "--accept-changes",
+    is_flag=True,
+    flag_value=True,
+    default=None,
+    help="Go on although models, their settings or the role prompts have changed.",
+)

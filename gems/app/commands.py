@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import click
 from rich.console import Console
@@ -24,6 +24,7 @@ from gems.app.session import Target, open_session
 from gems.app.summary import show_outcome, show_run
 from gems.app.terminal import make_console, one_line
 from gems.app.threads import check_thread_id
+from gems.app.waiting import question_of
 from gems.app.wording import percent
 from gems.core.context import MAX_PROMPT
 from gems.core.errors import GemsConfigError
@@ -31,7 +32,9 @@ from gems.core.ports import RunRecord, Services
 from gems.core.settings import Settings, load_settings
 from gems.core.state import GemsState
 from gems.graph import open_graph
-from gems.memory import FileArtifacts, SqliteRuns
+from gems.memory import FileArtifacts, SqlRuns
+from gems.memory.migrations import up_to_date
+from gems.memory.stores import stores_of
 
 
 def start(
@@ -49,7 +52,7 @@ def start(
         async with open_session(target, options, console, services) as session:
             return await session.start(text, references)
 
-    return _perform(target, work)
+    return perform(target, work)
 
 
 def resume(options: Mapping[str, Any], target: Target, services: Services | None = None) -> int:
@@ -60,7 +63,7 @@ def resume(options: Mapping[str, Any], target: Target, services: Services | None
         async with open_session(target, options, console, services) as session:
             return await session.resume()
 
-    return _perform(target, work)
+    return perform(target, work)
 
 
 def read_prompt(prompt: str) -> str:
@@ -86,10 +89,10 @@ def read_prompt(prompt: str) -> str:
 def list_runs(limit: int, *, as_json: bool) -> None:
     """`gems runs`."""
     settings = load_settings()
-    path = settings.home / "runs.sqlite"
+    stores = stores_of(settings)
     if settings.home.exists() and not settings.home.is_dir():
         raise GemsConfigError(f"GEMS_HOME {settings.home} is a file: set it to a folder")
-    runs = asyncio.run(SqliteRuns(path).recent(limit)) if path.exists() else []
+    runs = asyncio.run(SqlRuns(stores.database("runs")).recent(limit)) if stores.may_hold("runs") else []
     if as_json:
         click.echo(json.dumps({"runs": [run._asdict() for run in runs]}, ensure_ascii=False, indent=2))
         return
@@ -102,7 +105,7 @@ def list_runs(limit: int, *, as_json: bool) -> None:
 
 def show(target: Target) -> int:
     """`gems show`. The exit code is 0 whatever became of the run."""
-    run = asyncio.run(_load(target.thread_id))
+    run = asyncio.run(load_run(target.thread_id))
     if target.as_json:
         click.echo(json.dumps(run.outcome.as_json(), ensure_ascii=False, indent=2))
     else:
@@ -112,7 +115,7 @@ def show(target: Target) -> int:
 
 def report(target: Target) -> int:
     """`gems report`."""
-    run = asyncio.run(_load(target.thread_id))
+    run = asyncio.run(load_run(target.thread_id))
     path = target.out or target.folder / "report.html"
     folder = OutFolder(path.parent)
     artifacts = FileArtifacts(run.settings.home / "artifacts")
@@ -125,29 +128,40 @@ def report(target: Target) -> int:
     return 0
 
 
-class _Run(NamedTuple):
+class StoredRun(NamedTuple):
+    """A run as its thread holds it."""
+
     state: GemsState
     outcome: Outcome
     settings: Settings
 
 
-async def _load(thread_id: str) -> _Run:
+async def load_run(thread_id: str) -> StoredRun:
+    """The run on a thread of this machine.
+
+    Raises:
+        GemsConfigError: there is none, or a newer version of GEMS wrote it.
+    """
     settings = load_settings()
     check_thread_id(thread_id)
-    if not (settings.home / "checkpoints.sqlite").exists():
+    if not stores_of(settings).may_hold("checkpoints"):
         raise _no_run(thread_id)
     async with open_graph(settings) as graph:
-        state: GemsState = (await graph.aget_state(thread_config(thread_id))).values  # type: ignore[assignment]
+        snapshot = await graph.aget_state(thread_config(thread_id))
+    state = up_to_date(cast("GemsState", snapshot.values))
     if "request" not in state:
         raise _no_run(thread_id)
-    return _Run(state, outcome_of(thread_id, state, FileArtifacts(settings.home / "artifacts").path), settings)
+    question = question_of(snapshot)
+    path = FileArtifacts(settings.home / "artifacts").path
+    outcome = outcome_of(thread_id, state, path, waiting=question.value if question else None)
+    return StoredRun(state, outcome, settings)
 
 
 def _no_run(thread_id: str) -> GemsConfigError:
     return GemsConfigError(f"there is no run on thread {thread_id!r}; `gems runs` lists them")
 
 
-def _perform(target: Target, work: Callable[[Console], Awaitable[Outcome]]) -> int:
+def perform(target: Target, work: Callable[[Console], Awaitable[Outcome]]) -> int:
     """Do the work, answer on the right stream, and say how it went as an exit code."""
     console = make_console(stderr=target.as_json)
     # Packages that print would break the one object on standard output.

@@ -22,18 +22,27 @@ TRAJECTORY: Final = "trajectory.json"
 REPORT: Final = "report.html"
 _IMAGE: Final = re.compile(r"round-\d{1,3}-[a-z]\.png")
 _KEPT: Final = (
+    "schema",
     "trajectory_id",
+    "forked",
     "status",
     "stop_reason",
     "request",
     "options",
     "warnings",
     "versions",
+    "made_with",
     "plan",
     "requirements",
     "round",
+    "since",
     "best",
+    "rulings",
+    "remarks",
+    "lessons",
+    "thoughts",
     "experiences",
+    "digest",
     "result",
 )
 
@@ -91,6 +100,17 @@ class OutFolder:
         finally:
             part.unlink(missing_ok=True)
         return path
+
+    def holds(self, state: GemsState) -> bool:
+        """Whether the trajectory was exported to here as it is now: what says so is written last."""
+        try:
+            kept = json.loads((self.path / TRAJECTORY).read_text(encoding="utf-8"))
+            drawn = [attempt["id"] for attempt in kept["attempts"]]
+            told = kept["trajectory_id"], kept["request"], kept["round"], drawn
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        attempts = [attempt["id"] for attempt in state["attempts"]]
+        return told == (state["trajectory_id"], state["request"], state["round"], attempts)
 
     def forget_images(self, kept: set[str]) -> None:
         """Remove the images of an earlier export into this folder, as its trajectory names them, but for those kept."""

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from gems.app.said import conversation, ruled_by_user, told_digest
 from gems.core.errors import GemsConfigError, GemsError
-from gems.core.state import Attempt, GemsState, Status, StopReason, Verdict, seconds_spent
+from gems.core.state import (
+    Attempt,
+    Digest,
+    Forked,
+    GemsState,
+    GivenLesson,
+    Remark,
+    Ruling,
+    Status,
+    StopReason,
+    Verdict,
+    seconds_spent,
+)
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INPUT: Final = 2
+EXIT_WAITING: Final = 3
 EXIT_STOPPED: Final = 130
 NO_VERDICT: Final = Verdict(verdict="unknown", evidence="", confidence=0.0)
 """What stands for the answer to a question that was not asked yet."""
@@ -64,6 +78,8 @@ class RequirementResult:
     kind: str
     verdict: str
     evidence: str
+    by_user: bool
+    """Whether a person gave the verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,8 @@ class AttemptResult:
     error: str | None
     score: float | None
     verdicts: dict[str, Verdict]
+    ruled: list[str]
+    """Requirements whose verdict a person gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +107,31 @@ class Outcome:
     """One run. The fields, in this order, are the object of `--json`; of a refused run only `error` and ids are set."""
 
     thread_id: str | None
-    status: Status
+    status: Status | Literal["waiting"]
     stop_reason: StopReason | None = None
     score: float | None = None
     limit: str | None = None
     """The option that ended it, where a limit did."""
     rounds: int = 0
+    since: int = 0
+    """Rounds that were done when the last message came."""
     best: Best | None = None
     requirements: list[RequirementResult] = field(default_factory=list)
     attempts: list[AttemptResult] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    """The user's own words: the request, and what followed."""
+    waiting: dict[str, Any] | None = None
+    """The question that a person is to answer."""
+    rulings: list[Ruling] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
+    lessons: list[GivenLesson] = field(default_factory=list)
+    """Those of earlier runs that this one was given."""
+    digest: Digest | None = None
+    """What the rounds taught whose experiences are no longer shown to the refiner."""
     usage: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    forked: Forked | None = None
+    """Where it began, if it is a branch of another run."""
     out: str | None = None
     error: Failure | None = None
 
@@ -118,10 +150,11 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 failed, 2 bad input or settings, 130 stopped."""
+        """0 done, 1 failed, 2 bad input or settings, 3 waits for an answer, 130 stopped."""
         if self.error:
             return self.error.exit_code
-        return {"stopped": EXIT_STOPPED, "failed": EXIT_FAILED}.get(self.status, EXIT_DONE)
+        codes = {"stopped": EXIT_STOPPED, "failed": EXIT_FAILED, "waiting": EXIT_WAITING}
+        return codes.get(self.status, EXIT_DONE)
 
 
 def refused(thread_id: str | None, error: BaseException) -> Outcome:
@@ -132,7 +165,14 @@ def refused(thread_id: str | None, error: BaseException) -> Outcome:
     return Outcome(thread_id, "failed", "failed", usage=spent({}), error=describe(error))
 
 
-def outcome_of(thread_id: str, state: GemsState, path: Callable[[str], Path], *, stopped: bool = False) -> Outcome:
+def outcome_of(
+    thread_id: str,
+    state: GemsState,
+    path: Callable[[str], Path],
+    *,
+    stopped: bool = False,
+    waiting: Mapping[str, Any] | None = None,
+) -> Outcome:
     """What a trajectory has come to.
 
     Args:
@@ -140,24 +180,35 @@ def outcome_of(thread_id: str, state: GemsState, path: Callable[[str], Path], *,
         state: The thread's state; may lack what no step has written yet.
         path: Where an artifact lies.
         stopped: The user stopped it, which the state cannot know.
+        waiting: The question that it waits with, which the state cannot know either.
     """
     attempts = state.get("attempts", [])
     best = best_attempt(state)
-    status = state.get("status", "running")
-    if stopped and status == "running":
+    status: Status | Literal["waiting"] = state.get("status", "running")
+    if waiting is not None:
+        status = "waiting"
+    elif stopped and status == "running":
         status = "stopped"
     return Outcome(
         thread_id=thread_id,
         status=status,
         stop_reason="stopped" if status == "stopped" else state.get("stop_reason"),
         score=best.get("score") if best else None,
-        limit=state.get("result", {}).get("limit"),
+        limit=state.get("result", {}).get("limit") if state.get("stop_reason") == "budget" else None,
         rounds=max((attempt["round"] for attempt in attempts), default=0),
+        since=state.get("since", 0),
         best=_best_result(best, path) if best else None,
         requirements=_requirement_results(state, best),
-        attempts=[_attempt_result(attempt, path) for attempt in attempts],
+        attempts=[attempt_result(state, attempt, path) for attempt in attempts],
+        said=conversation(state),
+        waiting=dict(waiting) if waiting is not None else None,
+        rulings=list(state.get("rulings", [])),
+        remarks=list(state.get("remarks", [])),
+        lessons=list(state.get("lessons", [])),
+        digest=told_digest(state),
         usage=spent(state),
         warnings=list(state.get("warnings", [])),
+        forked=state.get("forked"),
         error=_why_failed(attempts) if status == "failed" else None,
     )
 
@@ -190,6 +241,7 @@ def _best_result(best: Attempt, path: Callable[[str], Path]) -> Best:
 
 def _requirement_results(state: GemsState, best: Attempt | None) -> list[RequirementResult]:
     verdicts = best.get("verdicts", {}) if best else {}
+    ruled = ruled_by_user(state, best) if best else []
     results = []
     for requirement in state.get("requirements", []):
         verdict = verdicts.get(requirement["id"], NO_VERDICT)
@@ -200,12 +252,14 @@ def _requirement_results(state: GemsState, best: Attempt | None) -> list[Require
                 requirement["kind"],
                 verdict["verdict"],
                 verdict["evidence"],
+                requirement["id"] in ruled,
             )
         )
     return results
 
 
-def _attempt_result(attempt: Attempt, path: Callable[[str], Path]) -> AttemptResult:
+def attempt_result(state: GemsState, attempt: Attempt, path: Callable[[str], Path]) -> AttemptResult:
+    """One attempt whole."""
     artifact = attempt.get("artifact")
     return AttemptResult(
         id=attempt["id"],
@@ -220,4 +274,5 @@ def _attempt_result(attempt: Attempt, path: Callable[[str], Path]) -> AttemptRes
         error=attempt.get("error"),
         score=attempt.get("score"),
         verdicts=attempt.get("verdicts", {}),
+        ruled=ruled_by_user(state, attempt),
     )

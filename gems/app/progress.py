@@ -22,6 +22,7 @@ _LABEL: Final = 9
 _LONGEST: Final = 600
 """Characters shown of a prompt or a diagnosis; the report has them whole."""
 _ID: Final = re.compile(r"(\d+)\.(\d+)")
+_LABEL_OF: Final = re.compile(r"(\d+)([a-z])")
 
 
 class ProgressView:
@@ -34,6 +35,8 @@ class ProgressView:
         self._path = path
         self._requirements: list[Requirement] = []
         self._prompts: set[str] = set()
+        self._warnings: set[str] = set()
+        self._said: tuple[str, str] | None = None
         self._is_headed = False
         self.has_begun = False
         """Whether an event has come: before the first, nothing was spent."""
@@ -57,12 +60,18 @@ class ProgressView:
 
     def resumed(self, state: GemsState) -> None:
         """What a run that is resumed has told another process: the request and the questions."""
-        self._requirements = state.get("requirements", [])
-        self._prompts = {attempt["prompt"] for attempt in state.get("attempts", [])}
+        self._recall(state)
         if "request" in state:
-            options = state["options"]
-            self._head(options["profile"], options["seed"], state["request"]["prompt"])
+            options, request = state["options"], state["request"]
+            if "said" in request:
+                self._said = ("change", request["said"][-1])
+            self._head(options["profile"], options["seed"], request["prompt"])
             self._line("goes on", f"in round {max(1, state['round'])}")
+
+    def changing(self, state: GemsState, message: str) -> None:
+        """What a run has told before, now that a message is to change its picture: the head will show that message."""
+        self._recall(state)
+        self._said = ("change", message)
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -84,15 +93,24 @@ class ProgressView:
         self._live.update(self._status, description=what)
 
     def close(self) -> None:
-        """Take the bars away."""
-        if self._live is not None:
-            self._live.stop()
+        """Take the bars away, until something is drawn or done again."""
+        if self._live is None:
+            return
+        self._live.stop()
+        for bar in self._live.task_ids:
+            self._live.remove_task(bar)
+        self._bars, self._status = {}, None
+
+    def _recall(self, state: GemsState) -> None:
+        self._requirements = state.get("requirements", [])
+        self._prompts = {attempt["prompt"] for attempt in state.get("attempts", [])}
+        self._warnings = set(state.get("warnings", []))
 
     def _started(self, event: Event) -> None:
         self._head(event["profile"], event["seed"], event["prompt"])
         if event["estimate"]["cost"] != 0:
             self._line("estimate", expected(event["estimate"]))
-        for warning in event["warnings"]:
+        for warning in (it for it in event["warnings"] if it not in self._warnings):
             self._line("warning", warning, "yellow")
         self.working("planning")
 
@@ -102,15 +120,22 @@ class ProgressView:
         self._is_headed = True
         told = f"  {profile} · seed {seed} · thread {self._thread_id}"
         self._console.print(Text.assemble(("GEMS", "bold"), (told, "dim")), soft_wrap=True)
-        self._line("request", prompt, "bold")
+        label, text = self._said or ("request", prompt)
+        self._line(label, text, "bold")
 
     def _plan(self, event: Event) -> None:
         self._line("skills", "; ".join(event["skills"]) or "none")
 
     def _checks(self, event: Event) -> None:
-        self._requirements = event["requirements"]
+        before, self._requirements = self._requirements, event["requirements"]
+        if before == self._requirements:
+            return
         for place, requirement in enumerate(self._requirements):
-            self._line("" if place else "to check", f"{requirement['id']}  {requirement['question']}")
+            # Where a message or a person has changed them, what is new stands out.
+            style = "bold" if before and requirement not in before else ""
+            self._line("" if place else "to check", f"{requirement['id']}  {requirement['question']}", style)
+        for place, requirement in enumerate(it for it in before if it not in self._requirements):
+            self._line("" if place else "no more", f"{requirement['id']}  {requirement['question']}", "dim")
 
     def _round(self, event: Event) -> None:
         self._console.print()
@@ -196,6 +221,12 @@ def image_label(attempt: str) -> str:
     """`2.1` as `2a`: the name an image has in the folder of the run, `round-2-a.png`."""
     match = _ID.fullmatch(attempt)
     return f"{match[1]}{chr(ord('a') + int(match[2]) - 1)}" if match and int(match[2]) <= 26 else attempt
+
+
+def attempt_id(label: str) -> str:
+    """`2a` as `2.1`: the attempt that has that image. What is no such name stays as it is."""
+    match = _LABEL_OF.fullmatch(label)
+    return f"{match[1]}.{ord(match[2]) - ord('a') + 1}" if match else label
 
 
 def _name(verdicts: dict[str, Verdict], requirement: Requirement) -> VerdictName | None:

@@ -16,11 +16,12 @@ from PIL import Image
 from gems import __version__
 from gems.app.outcome import NO_VERDICT, best_attempt, spent
 from gems.app.prompt_diff import Piece, compare_prompts
+from gems.app.said import conversation, ruled_by_user, told_digest
 from gems.app.score_plot import ScorePlot, plot_scores
 from gems.app.wording import TICKS, cost, duration, money, percent, stopped_because
 from gems.core.errors import GemsError
 from gems.core.ports import ArtifactStore
-from gems.core.state import Attempt, Experience, GemsState, Request, Requirement, Verdict
+from gems.core.state import Attempt, Digest, Experience, GemsState, Request, Requirement, Verdict
 
 _SIDE: Final = {"best": 1024, "round": 640, "strip": 168}
 """Longest side, in pixels, of the pictures in the page."""
@@ -33,6 +34,8 @@ class Answer:
 
     requirement: Requirement
     verdict: Verdict
+    by_user: bool
+    """Whether a person gave it."""
 
 
 class _Picture(NamedTuple):
@@ -64,6 +67,8 @@ class Round:
     candidates: list[Candidate]
     diagnosis: str
     experience: Experience | None
+    remarks: list[str]
+    """What the user said after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,8 @@ class Row:
     """A requirement through all rounds: the verdict on the best-scored image of each, then the final one."""
 
     requirement: Requirement
-    rounds: list[Verdict | None]
-    final: Verdict
+    rounds: list[Answer | None]
+    final: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,11 @@ class Page:
     thread_id: str
     state: GemsState
     models: Mapping[str, str]
+    said: list[str]
+    """The user's own words: the request, and what followed."""
+    wishes: list[str]
+    """What the user said of the plan."""
+    digest: Digest | None
     references: list[str]
     """Data URIs of the user's reference images."""
     best: Candidate | None
@@ -111,6 +121,9 @@ async def render_report(
         thread_id=thread_id,
         state=state,
         models=models or {},
+        said=conversation(state),
+        wishes=_remarks(state, 0),
+        digest=told_digest(state),
         references=[picture.uri for picture in references if picture.uri],
         best=await _candidate(state, best, None, artifacts, "best") if best else None,
         rows=_rows(state, best),
@@ -142,16 +155,22 @@ async def _rounds(state: GemsState, artifacts: ArtifactStore) -> list[Round]:
     experiences = {experience["round"]: experience for experience in state.get("experiences", [])}
     # The diagnosis in the state is of the round before the newest proposals.
     diagnosed = max((proposal["round"] for proposal in state.get("proposals", [])), default=0) - 1
+    thoughts = {thought["round"]: thought["text"] for thought in state.get("thoughts", [])}
     rounds, before = [], None
     for number in sorted({attempt["round"] for attempt in attempts}):
         drawn = [attempt for attempt in attempts if attempt["round"] == number]
         candidates = [await _candidate(state, attempt, before, artifacts, "round") for attempt in drawn]
-        diagnosis = state.get("thought", "") if number == diagnosed else ""
+        diagnosis = state.get("thought", "") if number == diagnosed else thoughts.get(number, "")
         leader = _leader(drawn)
         thumbnail = (await _picture(leader, artifacts, "strip")).uri
-        rounds.append(Round(number, thumbnail, candidates, diagnosis, experiences.get(number)))
+        learned = experiences.get(number)
+        rounds.append(Round(number, thumbnail, candidates, diagnosis, learned, _remarks(state, number)))
         before = leader["prompt"]
     return rounds
+
+
+def _remarks(state: GemsState, number: int) -> list[str]:
+    return [remark["text"] for remark in state.get("remarks", []) if remark["round"] == number]
 
 
 async def _picture(attempt: Attempt, artifacts: ArtifactStore, use: str) -> _Picture:
@@ -172,8 +191,8 @@ async def _candidate(
     state: GemsState, attempt: Attempt, before: str | None, artifacts: ArtifactStore, use: str
 ) -> Candidate:
     picture = await _picture(attempt, artifacts, use)
-    verdicts = attempt.get("verdicts", {})
     best = best_attempt(state)
+    given = (_answer(state, attempt, requirement) for requirement in state.get("requirements", []))
     # An edit's prompt is an instruction: compared with the prompt before it, everything would look changed.
     compared = None if attempt["action"] == "edit" else before
     return Candidate(
@@ -182,7 +201,7 @@ async def _candidate(
         missing=picture.missing,
         change=compare_prompts(compared, attempt["prompt"]),
         repeats=compared == attempt["prompt"],
-        answers=[Answer(it, verdicts[it["id"]]) for it in state.get("requirements", []) if it["id"] in verdicts],
+        answers=[answer for answer in given if answer is not None],
         is_best=best is not None and best["id"] == attempt["id"],
     )
 
@@ -190,15 +209,19 @@ async def _candidate(
 def _rows(state: GemsState, best: Attempt | None) -> list[Row]:
     attempts = [attempt for attempt in state.get("attempts", []) if "verdicts" in attempt]
     leaders = [_leader([it for it in attempts if it["round"] == number]) for number in _judged_rounds(state)]
-    final = best.get("verdicts", {}) if best else {}
-    return [
-        Row(
-            requirement,
-            [leader.get("verdicts", {}).get(requirement["id"]) for leader in leaders],
-            final.get(requirement["id"], NO_VERDICT),
-        )
-        for requirement in state.get("requirements", [])
-    ]
+    rows = []
+    for requirement in state.get("requirements", []):
+        final = _answer(state, best, requirement) if best else None
+        judged = [_answer(state, leader, requirement) for leader in leaders]
+        rows.append(Row(requirement, judged, final or Answer(requirement, NO_VERDICT, by_user=False)))
+    return rows
+
+
+def _answer(state: GemsState, attempt: Attempt, requirement: Requirement) -> Answer | None:
+    verdict = attempt.get("verdicts", {}).get(requirement["id"])
+    if verdict is None:
+        return None
+    return Answer(requirement, verdict, by_user=requirement["id"] in ruled_by_user(state, attempt))
 
 
 def _judged_rounds(state: GemsState) -> list[int]:

@@ -1,4 +1,4 @@
-"""Drives the graph through one run: streams it to a view, and turns Ctrl-C into a stop."""
+"""Drives the graph through one run: streams it to a view, and ends it at Ctrl-C or when another process asks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any, Final, NamedTuple, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
+from langgraph.types import Command
 
 from gems.app.stopping import CtrlC
 from gems.core.events import Event
 from gems.graph import GemsGraph
+from gems.graph.holding import STOP
 
 OPTIONS: Final = "gems_options"
 """The metadata field that keeps a call's options as JSON."""
@@ -34,7 +36,8 @@ class Call(NamedTuple):
     """One invocation. Without `given`, the thread's pending steps go on; `context` holds the options that were set."""
 
     thread_id: str
-    given: Mapping[str, Any] | None
+    given: Mapping[str, Any] | Command[Any] | None
+    """An input, or the answer to the question that the thread waits with."""
     context: Mapping[str, Any]
 
     @property
@@ -49,12 +52,12 @@ def thread_config(thread_id: str) -> RunnableConfig:
 
 
 async def drive(graph: GemsGraph, call: Call, view: View) -> bool:
-    """Run until the graph ends or the person stops it.
+    """Run until the graph ends or is stopped.
 
     Every step is on disk before the next begins, so whatever happens, the thread can be resumed.
 
     Returns:
-        Whether the person stopped it: Ctrl-C once lets the current step end, twice cancels it.
+        Whether it was stopped: Ctrl-C once, or `gems stop`, lets the current step end; Ctrl-C twice cancels it.
 
     Raises:
         GemsError: what the graph raised.
@@ -72,7 +75,9 @@ async def drive(graph: GemsGraph, call: Call, view: View) -> bool:
     with CtrlC(stop_after_step, stop_now) as keys:
         try:
             await work
-        except GraphDrained:
+        except GraphDrained as drained:
+            if drained.reason == STOP:
+                view.say("Stopped, as another process asked.")
             return True
         except asyncio.CancelledError:
             if keys.presses < 2:
@@ -84,7 +89,7 @@ async def drive(graph: GemsGraph, call: Call, view: View) -> bool:
 async def _follow(graph: GemsGraph, call: Call, control: RunControl, view: View) -> None:
     untyped: Any = graph  # LangGraph's types ask for the models' instances; the graph reads plain mappings too.
     stream = untyped.astream(
-        dict(call.given) if call.given is not None else None,
+        dict(call.given) if isinstance(call.given, Mapping) else call.given,
         call.config,
         context=dict(call.context),
         stream_mode="custom",

@@ -10,6 +10,7 @@ from gems.core.state import StopReason, VerdictName
 
 STOPPED_BECAUSE: Final[Mapping[StopReason, str]] = {
     "satisfied": "every requirement is met",
+    "accepted": "you took the best image as it is",
     "unverified": "nothing is known to be wrong, but not every requirement could be verified",
     "max_rounds": "the limit of rounds is reached",
     "budget": "the budget is used up",
@@ -24,6 +25,11 @@ ASCII_TICKS: Final[Mapping[VerdictName, str]] = {"met": "+", "unmet": "x", "unkn
 def stopped_because(reason: StopReason, limit: str | None) -> str:
     """Why a run ended; where a limit did that, which one."""
     return f"the limit {limit} is reached" if reason == "budget" and limit else STOPPED_BECAUSE[reason]
+
+
+def finished_because(reason: StopReason) -> str:
+    """Why nothing more is to be done, and what can be."""
+    return f"{STOPPED_BECAUSE[reason]}; `gems follow-up` changes the picture"
 
 
 def raised(limit: str | None, rounds: int) -> str:

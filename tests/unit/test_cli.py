@@ -26,14 +26,31 @@ def call(*arguments: str) -> Result:
 def test_help_names_the_commands_in_the_order_they_are_needed() -> None:
     result = call("--help")
     assert result.exit_code == 0
-    commands = re.findall(r"^  (\w+)  ", result.output.partition("Commands:")[2], re.MULTILINE)
-    assert commands == ["run", "resume", "runs", "show", "report", "skills", "init", "pull", "doctor", "serve"]
+    commands = re.findall(r"^  ([\w-]+)  ", result.output.partition("Commands:")[2], re.MULTILINE)
+    assert commands[:7] == ["run", "resume", "runs", "show", "report", "follow-up", "review"]
+    assert commands[-5:] == ["skills", "init", "pull", "doctor", "serve"]
+    assert {"stop", "fork", "diff", "batch", "lessons"} <= set(commands)
+    assert "3 it waits for your answer" in " ".join(result.output.split())
 
 
 def test_run_has_the_options_of_a_run() -> None:
     text = call("run", "--help").output
     limits = ("max-rounds", "max-images", "max-calls", "max-seconds", "candidates")
-    options = (*limits, "profile", "seed", "size", "skill", "no-skills", "paper", "thread", "out", "json", "debug")
+    memory = ("review", "memory", "no-lessons")
+    options = (
+        *limits,
+        *memory,
+        "profile",
+        "seed",
+        "size",
+        "skill",
+        "no-skills",
+        "paper",
+        "thread",
+        "out",
+        "json",
+        "debug",
+    )
     assert [name for name in options if f"--{name}" not in text] == []
 
 
@@ -56,6 +73,10 @@ def test_help_loads_nothing_heavy() -> None:
         ("run", "x", "--nonsense"),
         ("run", "x", "--skill", "a", "--no-skills"),
         ("resume",),
+        ("run", "x", "--review", "always"),
+        ("follow-up", "x"),
+        ("review", "x", "--nonsense"),
+        ("show", "x", "--calls", "--attempt", "1.1"),
         ("nonsense",),
         ("runs", "--limit", "0"),
         ("doctor", "--pictures", "3"),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gems.app.progress import ProgressView, image_label
+from gems.app.progress import ProgressView, attempt_id, image_label
 from gems.app.terminal import make_console, one_line, printable
 from gems.core.events import Estimate, Event
-from gems.core.state import Requirement, Verdict
+from gems.core.state import Attempt, GemsState, Requirement, Verdict
 
 
 def requirement(number: int, question: str) -> Requirement:
@@ -151,3 +151,58 @@ def test_text_is_made_fit_for_a_line() -> None:
 def test_a_console_without_a_terminal_writes_no_codes(capsys: pytest.CaptureFixture[str]) -> None:
     make_console(stderr=True).print("[red]x[/red] :smile: 12", style="bold red")
     assert capsys.readouterr().err == "[red]x[/red] :smile: 12\n"
+
+
+def follow_up_lines(message: str, requirements: list[Requirement]) -> list[str]:
+    """What is shown of a follow-up on the run of `EVENTS`."""
+    out = io.StringIO()
+    view = ProgressView(Console(file=out, width=100), "t", Path)
+    state: GemsState = {
+        "requirements": QUESTIONS,
+        "attempts": [Attempt(id="1.1", round=1, action="rewrite", prompt="two red dogs", seed=7, parent=None)],
+        "warnings": WARNINGS,
+    }
+    view.changing(state, message)
+    started = EVENTS[0]
+    view.show({**started, "warnings": [*WARNINGS, "another"]})
+    view.show({"event": "requirements", "requirements": requirements})
+    view.close()
+    return out.getvalue().splitlines()
+
+
+def test_a_follow_up_is_headed_by_its_message() -> None:
+    lines = follow_up_lines("make it blue", QUESTIONS)
+    assert "  change    make it blue" in lines
+    assert not any("request" in line for line in lines)
+    assert [line for line in lines if "warning" in line] == ["  warning   another"]
+
+
+def test_requirements_are_shown_again_only_when_they_changed() -> None:
+    assert not any("to check" in line for line in follow_up_lines("x", QUESTIONS))
+    blue: Requirement = {"id": "r4", "question": "Is it blue?", "kind": "attribute", "depends_on": []}
+    lines = follow_up_lines("x", [QUESTIONS[0], QUESTIONS[2], blue])
+    checked = lines.index("  to check  r1  Is there a dog?")
+    assert lines[checked + 1 : checked + 4] == [
+        "            r3  Are there two?",
+        "            r4  Is it blue?",
+        "  no more   r2  Is it red?",
+    ]
+
+
+def test_the_bars_come_back_after_a_pause() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, legacy_windows=False)
+    view = ProgressView(console, "t", Path)
+    drawing: Event = {"event": "drawing", "attempt": "1.1", "step": 1, "steps": 4}
+    view.show(drawing)
+    view.close()
+    said = len(out.getvalue())
+    view.show({**drawing, "attempt": "2.1", "step": 2})
+    view.close()
+    again = out.getvalue()[said:]
+    assert "step 2 of 4" in again
+    assert "1a" not in again
+
+
+def test_an_image_is_found_by_the_name_of_its_file() -> None:
+    assert [attempt_id(it) for it in ("2b", "12p", "2.2", "mine")] == ["2.2", "12.16", "2.2", "mine"]

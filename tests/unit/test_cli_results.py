@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gems.app.export import OutFolder, export_run, image_files
-from gems.app.outcome import EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, describe, outcome_of, refused
+from gems.app.outcome import EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_WAITING, describe, outcome_of, refused
 from gems.core.errors import GemsConfigError, ModelOutage
 from gems.core.state import GemsState
 from gems.memory import FileArtifacts, read_png_text
@@ -22,11 +22,19 @@ FIELDS = (
     "score",
     "limit",
     "rounds",
+    "since",
     "best",
     "requirements",
     "attempts",
+    "said",
+    "waiting",
+    "rulings",
+    "remarks",
+    "lessons",
+    "digest",
     "usage",
     "warnings",
+    "forked",
     "out",
     "error",
 )
@@ -61,7 +69,9 @@ async def test_the_object_of_a_finished_run(state: GemsState, artifacts: FileArt
         "kind": "count",
         "verdict": "met",
         "evidence": "seen clearly",
+        "by_user": False,
     }
+    assert run["said"] == [state["request"]["prompt"]]
     assert [it["id"] for it in run["attempts"]] == ["1.1", "1.2", "2.1", "2.2", "3.1"]
     assert run["attempts"][1]["artifact"] is None
     assert "refused" in run["attempts"][1]["error"]
@@ -78,6 +88,36 @@ async def test_the_object_of_a_finished_run(state: GemsState, artifacts: FileArt
         "seconds": 59.5,
     }
     json.dumps(run)
+
+
+async def test_what_a_person_ruled_and_said_is_told(state: GemsState, artifacts: FileArtifacts) -> None:
+    state["request"]["said"] = ["apples and a vase", "three apples, and a sign"]
+    state["rulings"] = [{"attempt": "3.1", "requirement": "r2", "verdict": "met", "note": "left of it"}]
+    state["remarks"] = [{"round": 2, "text": "warmer"}]
+    state["lessons"] = [{"id": "k7", "kind": "count", "text": "say the number", "round": 2}]
+    state["digest"] = {"until": 1, "text": "counts are hard"}
+    state["since"] = 2
+    run = outcome_of("t", state, artifacts.path).as_json()
+    assert run["said"] == ["apples and a vase", "three apples, and a sign"]
+    assert [it["id"] for it in run["requirements"] if it["by_user"]] == ["r2"]
+    assert [it["ruled"] for it in run["attempts"]] == [[], [], [], [], ["r2"]]
+    told = ("rulings", "remarks", "lessons", "digest", "since")
+    assert {name: run[name] for name in told} == {name: state[name] for name in told}  # type: ignore[literal-required]
+
+
+async def test_a_question_makes_a_run_wait(state: GemsState, artifacts: FileArtifacts) -> None:
+    state["status"], state["stop_reason"] = "running", None
+    question = {"kind": "round", "round": 3}
+    run = outcome_of("t", state, artifacts.path, waiting=question)
+    assert (run.status, run.stop_reason, run.waiting, run.exit_code) == ("waiting", None, question, EXIT_WAITING)
+
+
+async def test_a_limit_of_an_earlier_end_is_not_told_again(state: GemsState, artifacts: FileArtifacts) -> None:
+    state["result"]["limit"] = "max_images"
+    state["stop_reason"] = "budget"
+    assert outcome_of("t", state, artifacts.path).limit == "max_images"
+    state["stop_reason"] = None
+    assert outcome_of("t", state, artifacts.path).limit is None
 
 
 async def test_a_stopped_run_keeps_its_best(state: GemsState, artifacts: FileArtifacts) -> None:
@@ -129,6 +169,17 @@ async def test_the_trajectory_is_whole(state: GemsState, artifacts: FileArtifact
     folder.prepare()
     await export_run(folder, "t", state, artifacts, {"images": "sketch"})
     run = json.loads((tmp_path / "out" / "trajectory.json").read_text(encoding="utf-8"))
+    told: GemsState = {
+        "since": 2,
+        "rulings": [{"attempt": "3.1", "requirement": "r2", "verdict": "met", "note": ""}],
+        "remarks": [{"round": 2, "text": "warmer"}],
+        "lessons": [{"id": "k7", "kind": "count", "text": "say the number", "round": 2}],
+        "digest": {"until": 1, "text": "counts are hard"},
+    }
+    state |= told
+    await export_run(folder, "t", state, artifacts, {"images": "sketch"})
+    run = json.loads((tmp_path / "out" / "trajectory.json").read_text(encoding="utf-8"))
+    assert {name: run[name] for name in told} == told
     same = (
         "trajectory_id",
         "request",

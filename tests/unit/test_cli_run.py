@@ -85,6 +85,17 @@ def test_a_finished_run_goes_on_under_a_raised_limit(settings: Settings, capsys:
     assert Path("gems-out/t/round-3-a.png").is_file()
 
 
+def test_results_that_a_kill_took_are_written_by_resume(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    services = make(settings, "+--")
+    assert commands.start("two red dogs", {"max_rounds": 1}, Target("t"), services) == 0
+    (Path("gems-out") / "t" / "trajectory.json").unlink()
+    capsys.readouterr()
+    assert commands.resume({}, Target("t"), services) == 0
+    assert (Path("gems-out") / "t" / "trajectory.json").is_file()
+    assert "its results are written now" in capsys.readouterr().out
+    assert commands.resume({}, Target("t"), services) == 2
+
+
 def test_a_failed_run_hands_over_what_it_has_and_can_be_resumed(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

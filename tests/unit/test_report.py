@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Awaitable, Callable
 from html import unescape
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -71,11 +72,46 @@ async def test_everything_of_the_run_is_on_the_page(state: GemsState, artifacts:
     assert [part for part in expected if part not in text] == []
 
 
+async def test_what_the_user_said_and_ruled_is_on_the_page(state: GemsState, artifacts: FileArtifacts) -> None:
+    state["request"]["said"] = ["apples and a vase", "three apples & a sign"]
+    state["rulings"] = [{"attempt": "3.1", "requirement": "r2", "verdict": "met", "note": "left of it"}]
+    state["remarks"] = [{"round": 0, "text": "no cartoons"}, {"round": 2, "text": "warmer light"}]
+    state["lessons"] = [{"id": "k7mq3x", "kind": "count", "text": "say the number twice", "round": 2}]
+    state["digest"] = {"until": 1, "text": "counts are hard"}
+    state["options"]["max_tokens"] = 9000
+    page = await render_report(THREAD, state, artifacts)
+    text = text_of(page)
+    assert "apples and a vase three apples & a sign" in text
+    assert "you, of the plan no cartoons" in text
+    assert re.search(r"Round 2 .*You said warmer light Round 3", text)
+    assert "Round 2 say the number twice k7mq3x" in text
+    assert "What rounds 1 to 1 taught, folded counts are hard" in text
+    assert "9,000 tokens" in text
+    # On the best image, in its round, and in the table: nowhere else.
+    assert text.count("ruled by you") == 3
+    assert len(re.findall(r'class="tick met ruled"', page)) == 4
+    assert "but for those marked as yours" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "stamp"), [("accepted", "✓ Accepted You took"), ("stopped", "◌ Stopped You stopped")]
+)
+async def test_what_a_person_decided_is_stamped(
+    state: GemsState, artifacts: FileArtifacts, reason: Literal["accepted", "stopped"], stamp: str
+) -> None:
+    state["stop_reason"] = reason
+    assert stamp in text_of(await render_report(THREAD, state, artifacts))
+
+
 async def test_html_in_prompts_and_evidence_stays_text(state: GemsState, artifacts: FileArtifacts) -> None:
     evil = "<script>alert('x')</script><img src=x onerror=alert(1)>\" onload=\"alert(2)"
     state["request"]["prompt"] = evil
     state["experiences"][0]["text"] = evil
     state["warnings"] = [evil]
+    state["request"]["said"] = [evil, evil]
+    state["remarks"] = [{"round": number, "text": evil} for number in range(3)]
+    state["lessons"] = [{"id": evil, "kind": "count", "text": evil, "round": 1}]
+    state["digest"] = {"until": 1, "text": evil}
     for attempt in state["attempts"]:
         attempt["prompt"] = f"{evil} {attempt['id']}"
         for verdict in attempt.get("verdicts", {}).values():
