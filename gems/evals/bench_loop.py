@@ -173,7 +173,7 @@ async def run_rounds(stage: Stage, rounds: int, side: int, thread: str = "bench"
         The seconds from each review to the next: refiner, compressor, generator, critic and review, with their checkpoints.
     """
     config = RunnableConfig(configurable={"thread_id": thread})
-    context: Any = {"max_rounds": rounds, "size": f"{side}x{side}", "seed": 1, "candidates": 1}
+    context: Any = {"max_rounds": rounds, "size": f"{side}x{side}", "seed": 1, "candidates": 1, "lessons": False}
     events = stage.graph.astream({"prompt": "a red dog"}, config, context=context, stream_mode="custom")  # type: ignore[call-overload]
     reviewed = [Lap.now(stage.chat) async for event in events if event["event"] == "reviewed"]
     return [after.since(before) for before, after in pairwise(reviewed)]

@@ -135,7 +135,7 @@ async def open_wire(url: str, side: int) -> AsyncIterator[GemsGraph]:
 async def draw(graph: GemsGraph, thread: str, rounds: int) -> GemsState:
     """Run one prompt, and answer the state it ends in."""
     config = RunnableConfig(configurable={"thread_id": thread})
-    context: Any = {"max_rounds": rounds, "seed": 1, "candidates": 1}
+    context: Any = {"max_rounds": rounds, "seed": 1, "candidates": 1, "lessons": False}
     await graph.ainvoke({"prompt": f"a red dog, {thread}"}, config, context=context)  # type: ignore[call-overload]
     state: Any = (await graph.aget_state(config)).values
     return state  # type: ignore[no-any-return]

@@ -110,7 +110,7 @@ def run_one(assignment: Assignment) -> MeasuredRun:
     with tempfile.TemporaryDirectory(prefix="gems-eval-") as home:
         services = make_services(Settings(home=Path(home), profile="sketch", profiles=dict(BUILT_IN)))
         graph = build_graph(services, checkpointer=InMemorySaver())
-        context = {"profile": "sketch", "max_rounds": assignment.rounds}
+        context = {"profile": "sketch", "max_rounds": assignment.rounds, "lessons": False}
         try:
             return asyncio.run(measure_run(graph, task, seed, layout_of, context))
         except Exception as error:  # one broken run must not take the hours of the others along

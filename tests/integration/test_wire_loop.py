@@ -47,7 +47,7 @@ from gems.memory import FileArtifacts
 KEY = "sk-loopback-0123456789abcdef"
 MARKS = ["+-+", "++-", "+++"]
 ROUNDS = 4
-SEEDS = 32
+SEEDS = 20
 TOGETHER = 8
 PATIENCE, SLOW = 1.5, 2.5
 """Seconds that the clients wait, and that a slow reply takes."""
