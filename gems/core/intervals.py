@@ -39,4 +39,7 @@ def share(hits: int, total: int, z: float = Z_95) -> Share:
     spread = z * z / total
     middle = (value + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(value * (1 - value) / total + spread / (4 * total))
-    return Share(hits, total, value, max(0.0, middle - half), min(1.0, middle + half))
+    # At the ends the interval reaches 0 and 1 exactly; rounding alone would stop it short of them.
+    low = 0.0 if hits == 0 else max(0.0, middle - half)
+    high = 1.0 if hits == total else min(1.0, middle + half)
+    return Share(hits, total, value, low, high)

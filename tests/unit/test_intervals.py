@@ -34,3 +34,10 @@ def test_nothing_measured_is_no_share() -> None:
     assert str(share(0, 0)) == "-"
     with pytest.raises(ValueError, match="3 hits of 2"):
         share(3, 2)
+
+
+def test_all_and_nothing_reach_the_ends_exactly() -> None:
+    """A share that stopped short of 1 by a rounding would be taken for less than one that is 1."""
+    for total in range(1, 1000):
+        assert share(total, total).high == 1.0
+        assert share(0, total).low == 0.0
