@@ -524,7 +524,9 @@ async def test_nothing_is_drawn_beside_the_compressor_wherever_that_is_served(
     settings: Settings, overlap: bool
 ) -> None:
     state = await one_round(one_gpu(settings, overlap=overlap), InMemorySaver(), [], 1)
-    more: Any = {**state, "proposals": [{**it, "id": f"2.{n}"} for n, it in enumerate(state["proposals"], start=1)]}
+    names = ("round", "action", "prompt", "seed", "parent")
+    wanted = [{"id": f"2.{n}", **{name: it[name] for name in names}} for n, it in enumerate(state["attempts"], start=1)]
+    more: Any = {**state, "proposals": wanted}
     refined, compressed = routing.after_refiner(more), routing.after_compressor(more)
     assert [it if isinstance(it, str) else it.node for it in refined] == [
         "compressor",
