@@ -150,7 +150,7 @@ async def _export(
         if attempt["id"] not in files:
             continue
         try:
-            content = _labelled(await artifacts.get(attempt["artifact"]), thread_id, state, attempt, models)
+            content = labelled(await artifacts.get(attempt["artifact"]), thread_id, state, attempt, models)
         except (GemsError, ValueError) as error:
             problems.append(f"{files[attempt['id']]}: {error}")
             continue
@@ -190,7 +190,8 @@ def trajectory_object(thread_id: str, state: GemsState, models: Mapping[str, str
     }
 
 
-def _labelled(content: bytes, thread_id: str, state: GemsState, attempt: Attempt, models: Mapping[str, str]) -> bytes:
+def labelled(content: bytes, thread_id: str, state: GemsState, attempt: Attempt, models: Mapping[str, str]) -> bytes:
+    """The picture with its request, prompt, seed, model, thread and round in its text fields."""
     from gems.memory import export_png
 
     fields = {

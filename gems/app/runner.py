@@ -63,7 +63,7 @@ async def drive(graph: GemsGraph, call: Call, view: View) -> bool:
         GemsError: what the graph raised.
     """
     control = RunControl()
-    work = asyncio.create_task(_follow(graph, call, control, view))
+    work = asyncio.create_task(follow(graph, call, control, view))
 
     def stop_after_step() -> None:
         control.request_drain("Ctrl-C")
@@ -86,7 +86,8 @@ async def drive(graph: GemsGraph, call: Call, view: View) -> bool:
     return False
 
 
-async def _follow(graph: GemsGraph, call: Call, control: RunControl, view: View) -> None:
+async def follow(graph: GemsGraph, call: Call, control: RunControl, view: View) -> None:
+    """One invocation, its events shown to `view`; every step is on disk before the next begins."""
     untyped: Any = graph  # LangGraph's types ask for the models' instances; the graph reads plain mappings too.
     stream = untyped.astream(
         dict(call.given) if isinstance(call.given, Mapping) else call.given,

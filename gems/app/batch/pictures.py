@@ -8,7 +8,7 @@ from pathlib import Path
 from langgraph.types import StateSnapshot
 
 from gems.app.batch.rows import Row
-from gems.app.export import TRAJECTORY, OutFolder, _labelled, export_run
+from gems.app.export import TRAJECTORY, OutFolder, export_run, labelled
 from gems.app.outcome import best_attempt
 from gems.core.errors import GemsConfigError, GemsRunError
 from gems.core.ports import ArtifactStore
@@ -39,7 +39,7 @@ class Pictures:
         name = f"{row.id}.png"
         if not _is_current(self._folder.path / name, snapshot):
             content = await self._artifacts.get(best["artifact"])
-            self._write(name, _labelled(content, row.thread_id, state, best, models))
+            self._write(name, labelled(content, row.thread_id, state, best, models))
         folder = OutFolder(self._folder.path / row.id)
         if self._full and not _is_current(folder.path / TRAJECTORY, snapshot):
             folder.prepare()

@@ -12,7 +12,7 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
 from gems.app.batch.begun import MARK
-from gems.app.runner import Call, _follow
+from gems.app.runner import Call, follow
 from gems.core.events import Event
 from gems.graph import GemsGraph
 
@@ -49,7 +49,7 @@ class RowRun:
 
     async def go(self) -> Ending:
         """Run until the graph ends, fails, or is stopped."""
-        self._work = asyncio.create_task(_follow(self._graph, self._call, self._control, self))
+        self._work = asyncio.create_task(follow(self._graph, self._call, self._control, self))
         try:
             await self._work
         except GraphDrained:
