@@ -76,7 +76,9 @@ def build_graph(
         builder.add_node(node, NodeRunnable(own.get(node) or make(services), node, services.purses))
     builder.add_edge(START, "intake")
     builder.add_conditional_edges(
-        "intake", routing.after_intake, ["planner", "decomposer", "amender", "generator", "critic", "review", "finish"]
+        "intake",
+        routing.after_intake,
+        ["planner", "decomposer", "brief", "amender", "generator", "critic", "review", "finish"],
     )
     builder.add_edge(["planner", "decomposer"], "brief")
     builder.add_conditional_edges("brief", routing.after_brief, ["generator", "finish"])

@@ -32,7 +32,11 @@ def _on_current_state(decide: Callable[[GemsState], T]) -> Callable[[GemsState],
 @_on_current_state
 def after_intake(
     state: GemsState,
-) -> tuple[Literal["planner"], Literal["decomposer"]] | Literal["amender", "critic", "review", "finish"] | list[Send]:
+) -> (
+    tuple[Literal["planner"], Literal["decomposer"]]
+    | Literal["brief", "amender", "critic", "review", "finish"]
+    | list[Send]
+):
     """A new trajectory is planned; a continued one goes on where it stood, wherever it was interrupted.
 
     A follow-up is worked in first.
@@ -42,7 +46,9 @@ def after_intake(
     if state["follow_up"]:
         return "amender"
     if state["round"] == 0:
-        return "planner", "decomposer"
+        # A plan that was made, and that a person stopped, is shown once more.
+        is_planned = state["requirements"] and "plan" in state and state["plan"]["prompts"]
+        return "brief" if is_planned else ("planner", "decomposer")
     return draw_all(state) or ("critic" if unjudged(state) else "review")
 
 

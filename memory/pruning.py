@@ -21,7 +21,7 @@ from gems.memory.artifacts import artifact_id
 from gems.memory.database import BUSY_SECONDS
 from gems.memory.locks import FileLocks, ThreadTaken, hold_async, is_taken
 from gems.memory.packing import STAGED, Home
-from gems.memory.stores import FileStores
+from gems.memory.stores import FileStores, others_keep_pictures
 from gems.memory.threads import Names
 
 Keep = Literal["all", "rounds", "last"]
@@ -138,6 +138,10 @@ async def plan(home: Home, wishes: Wishes, now: float | None = None) -> Plan:
     needed.artifacts.update(await _received(home, found.trajectories))
     found.checkpoint_bytes = _bytes_of(found)
     await asyncio.to_thread(_find_files, home, needed.artifacts, moment, found)
+    if found.images and await asyncio.to_thread(others_keep_pictures, home.settings):
+        found.spared.append("pictures: another database keeps threads with pictures in this GEMS_HOME, too")
+        found.images.clear()
+        found.image_bytes = sum(map(_size, found.parts))
     kept = [it.id for it in threads if it.id not in gone] + [run.thread_id for run in runs if run.thread_id not in gone]
     if isinstance(home.stores.locks, FileLocks):
         found.locks = [it for it in home.stores.locks.leftovers(kept) if _is_old(it, moment) and not is_taken(it)]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+from gems.core.errors import GemsConfigError
 from gems.core.settings import Settings
 from gems.memory.checkpoints import Checkpoints, PostgresCheckpoints, SqliteCheckpoints
 from gems.memory.database import Database, SqliteFile
 from gems.memory.locks import FileLocks, PostgresLocks, ThreadLocks
 from gems.memory.postgres import Postgres, postgres_at
 from gems.memory.stops import SqlStops
+
+DATABASES: Final = "databases"
+"""A folder of the home: an empty file for each Postgres database that was used with it."""
 
 
 class Stores(Protocol):
@@ -82,7 +88,25 @@ class PostgresStores:
 
 
 def stores_of(settings: Settings) -> Stores:
-    """What the settings name. Nothing is opened yet."""
+    """What the settings name. Nothing is opened yet; a Postgres database is noted in the home whose pictures it names."""
     if settings.database_url is None:
         return FileStores(settings.home)
-    return PostgresStores(postgres_at(settings.database_url.get_secret_value()))
+    database = postgres_at(settings.database_url.get_secret_value())
+    with suppress(GemsConfigError, OSError):  # what is wrong with either is told when it is used
+        note = _note(settings.home, database)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    return PostgresStores(database)
+
+
+def others_keep_pictures(settings: Settings) -> bool:
+    """Whether another database than that of the settings names pictures of the same home: its threads are not seen here."""
+    notes = set((settings.home / DATABASES).glob("*"))
+    if settings.database_url is None:
+        return bool(notes)
+    own = _note(settings.home, postgres_at(settings.database_url.get_secret_value()))
+    return bool(notes - {own}) or FileStores(settings.home).may_hold("checkpoints")
+
+
+def _note(home: Path, database: Postgres) -> Path:
+    return home / DATABASES / hashlib.sha256(database.place.encode()).hexdigest()[:16]

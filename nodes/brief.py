@@ -35,8 +35,9 @@ def make_brief(services: Services) -> Node:
             update = _reviewed(state, ask_person(_question(state), form))
             emit("requirements", requirements=update["requirements"])
         versions = await asyncio.to_thread(prompt_versions, services)
-        if not update.get("stop_reason"):
-            emit("round", round=1)
+        if update.get("stop_reason"):
+            return update | {"versions": versions}
+        emit("round", round=1)
         merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
         return update | {"round": 1, "proposals": _first_round(merged), "versions": versions}
 

@@ -77,7 +77,9 @@ def scored(state: GemsState, attempt: Attempt, verdicts: Mapping[str, Verdict]) 
 
 def ruled(state: GemsState, attempt: Attempt, verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
     """The verdicts, and in place of some what a person ruled: no model may doubt it."""
-    rulings = [it for it in state.get("rulings", []) if it["attempt"] == attempt["id"] and it["requirement"] in verdicts]
+    rulings = [
+        it for it in state.get("rulings", []) if it["attempt"] == attempt["id"] and it["requirement"] in verdicts
+    ]
     told = {
         it["requirement"]: Verdict(verdict=it["verdict"], evidence=it["note"] or BY_PERSON, confidence=1.0)
         for it in rulings

@@ -40,8 +40,9 @@ from gems.core.replies import Requirements, Verdicts
 from gems.core.settings import Settings, load_settings
 from gems.core.state import Role
 from gems.graph import make_services
-from gems.memory import FileArtifacts
+from gems.memory import FileArtifacts, SqlRuns
 from gems.memory.png import to_png
+from gems.memory.stores import stores_of
 from gems.nodes.critic import JUDGE
 from gems.nodes.decomposer import DECOMPOSE
 
@@ -103,6 +104,7 @@ def _findings(profile_name: str | None, services: Services | None, here: _Here, 
     if parts[-1].endpoint.provider == "sketch":
         yield from check_packages(_drawing_packages(profile), here.version)
     yield _home(settings)
+    yield from _database(settings)
     yield from _skills(services)
     if settings.replay:
         yield Finding("replay", "ok", f"answers and pictures come from {settings.replay}; no server is asked")
@@ -180,6 +182,17 @@ def _home(settings: Settings) -> Finding:
     free = shutil.disk_usage(settings.home).free
     found = f"{settings.home}, {free / 2**30:,.1f} GiB free"
     return Finding("home", "warn" if free < _LOW else "ok", found, "free some space" if free < _LOW else "")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is None:
+        return
+    try:
+        asyncio.run(SqlRuns(stores_of(settings).database("runs")).recent(1))
+    except GemsConfigError as error:
+        yield Finding("database", "bad", str(error))
+    else:
+        yield Finding("database", "ok", "Postgres answers")
 
 
 def _skills(services: Services) -> Iterator[Finding]:

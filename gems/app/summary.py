@@ -51,7 +51,8 @@ def _next_command(outcome: Outcome, console: Console) -> None:
         show_field(console, "resume", f"gems resume {thread_id}", "bold")
     elif _is_right(outcome):
         show_field(console, "change", f'gems follow-up {thread_id} "what is to change"')
-    else:
+    elif outcome.stop_reason != "unverified":
+        # Further rounds draw nothing where nothing is known to be wrong.
         show_field(console, "go on", f"gems resume {thread_id} {raised(outcome.limit, outcome.rounds - outcome.since)}")
 
 

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from gems.app import commands
 from gems.app.cli import main
+from gems.app.doctor import examine
 from gems.app.session import Target
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.images.scripted import ScriptedImages
@@ -28,18 +29,22 @@ from gems.core.profiles import BUILT_IN
 from gems.core.settings import Settings
 from gems.core.spending import Spend
 from gems.evals.postgres import PASSWORD, USER, LoopbackPostgres
-from gems.graph import OwnServices, open_graph
-from gems.memory import SqlJournal, SqlLedger, SqlRuns
+from gems.graph import OwnServices, make_services, open_graph
+from gems.memory import FileArtifacts, SqlJournal, SqlLedger, SqlRuns
 from gems.memory.database import Part
 from gems.memory.locks import PostgresLocks
+from gems.memory.packing import home_of
 from gems.memory.postgres import Postgres, postgres_at
+from gems.memory.pruning import Wishes, plan
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 CONTEXT: Any = {"size": "64x64"}
 HOLDER = """import sys
 from pydantic import SecretStr
 from gems.memory.locks import PostgresLocks
+from gems.memory.packing import home_of
 from gems.memory.postgres import Postgres, postgres_at
+from gems.memory.pruning import Wishes, plan
 with PostgresLocks(Postgres(SecretStr(sys.argv[1]))).hold('mine'):
     print('held', flush=True)
     sys.stdin.read()"""
@@ -120,7 +125,7 @@ async def test_a_trajectory_is_read_back_and_gone_on_with_by_other_graphs(settin
     state = await asyncio.to_thread(go_on)
     assert state["stop_reason"] == "satisfied"
     assert len(state["attempts"]) == 3
-    assert sorted(path.name for path in settings.home.iterdir()) == ["artifacts"], "all but the images is in Postgres"
+    assert sorted(path.name for path in settings.home.iterdir()) == ["artifacts", "databases"], "all but the images is in Postgres"
 
 
 def test_many_processes_may_begin_in_an_empty_database(settings: Settings, database_url: str) -> None:
@@ -337,3 +342,35 @@ def test_the_commands_work_on_it(
         main(["stop", "t"])
     assert left.value.code == 2
     assert "nobody runs thread 't'" in capsys.readouterr().err
+
+
+async def test_pruning_one_database_leaves_the_pictures_of_another(settings: Settings) -> None:
+    """Pictures lie in the home, whichever database names them."""
+    async with open_graph(settings, services=services(settings, ["+++"])) as graph:
+        await graph.ainvoke({"prompt": "two red dogs"}, THREAD, context=CONTEXT)  # type: ignore[call-overload]
+    await FileArtifacts(settings.home / "artifacts").put(b"an orphan")
+    pictures = list((settings.home / "artifacts").rglob("*.png"))
+    for path in pictures:
+        os.utime(path, (0, 0))
+    own = await plan(home_of(settings), Wishes())
+    assert len(own.images) == 1
+    without_url = settings.model_copy(update={"database_url": None})
+    found = await plan(home_of(without_url), Wishes())
+    assert found.images == []
+    assert "another database keeps threads" in found.spared[0]
+    async with open_graph(without_url, services=services(without_url, ["+++"])) as graph:
+        await graph.ainvoke({"prompt": "a cat"}, THREAD, context=CONTEXT)  # type: ignore[call-overload]
+    assert (await plan(home_of(settings), Wishes())).images == []
+
+
+def test_the_doctor_asks_the_database(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GEMS_DATABASE_URL", database_url)
+    assert examine(None, make_services()) == 0
+    assert "Postgres answers" in capsys.readouterr().out
+    monkeypatch.setenv("GEMS_DATABASE_URL", "postgresql://bob:s3cret@127.0.0.1:9/none")
+    assert examine(None, make_services()) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "GEMS_DATABASE_URL" in said
+    assert "s3cret" not in said

@@ -80,7 +80,8 @@ async def test_a_stopped_plan_draws_nothing_and_can_go_on(settings: Settings) ->
     assert (state["status"], state["stop_reason"], bench.images.history) == ("stopped", "stopped", [])
     planned = len(bench.chat.history)
     await bench.graph.ainvoke({"prompt": ""}, THREAD)
-    assert (await bench.state())["stop_reason"] == "satisfied"
+    assert ((await bench.question()).value["kind"], bench.images.history) == ("plan", [])
+    assert (await bench.answer(action="approve"))["stop_reason"] == "satisfied"
     assert bench.chat.history[planned].task == "judge"
 
 
