@@ -125,7 +125,9 @@ async def test_a_trajectory_is_read_back_and_gone_on_with_by_other_graphs(settin
     state = await asyncio.to_thread(go_on)
     assert state["stop_reason"] == "satisfied"
     assert len(state["attempts"]) == 3
-    assert sorted(path.name for path in settings.home.iterdir()) == ["artifacts", "databases"], "all but the images is in Postgres"
+    assert sorted(path.name for path in settings.home.iterdir()) == ["artifacts", "databases"], (
+        "all but the images is in Postgres"
+    )
 
 
 def test_many_processes_may_begin_in_an_empty_database(settings: Settings, database_url: str) -> None:
