@@ -138,7 +138,8 @@ async def plan(home: Home, wishes: Wishes, now: float | None = None) -> Plan:
     needed.artifacts.update(await _received(home, found.trajectories))
     found.checkpoint_bytes = _bytes_of(found)
     await asyncio.to_thread(_find_files, home, needed.artifacts, moment, found)
-    if found.images and await asyncio.to_thread(others_keep_pictures, home.settings):
+    is_shared = await asyncio.to_thread(others_keep_pictures, home.settings)
+    if is_shared and found.images:
         found.spared.append("pictures: another database keeps threads with pictures in this GEMS_HOME, too")
         found.images.clear()
         found.image_bytes = sum(map(_size, found.parts))
