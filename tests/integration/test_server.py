@@ -143,3 +143,31 @@ async def test_runs_on_two_threads_do_not_mix(client: LangGraphClient) -> None:
     one, other = await asyncio.gather(draw("a red apple"), draw("a blue car"))
     assert one["status"] == other["status"] == "done"
     assert one["result"]["image"] != other["result"]["image"]
+
+
+async def pending(client: LangGraphClient, thread: str) -> Any:
+    """The one question that a thread waits with."""
+    waiting: Any = await client.threads.get(thread)
+    assert waiting["status"] == "interrupted"
+    ((question,),) = waiting["interrupts"].values()
+    return question
+
+
+async def test_a_person_answers_by_sdk_and_goes_on_as_in_a_chat(client: LangGraphClient) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    context: Any = {"seed": 5, "size": "256x256", "max_rounds": 2, "review": "plan"}
+    said: Any = {"messages": [{"role": "user", "content": "a red apple"}]}
+    await client.runs.wait(thread, "gems", input=said, context=context)
+    question = await pending(client, thread)
+    assert (question["value"]["kind"], question["value"]["request"]) == ("plan", "a red apple")
+    assert question["response_schema"]["properties"]["drop"]["items"]["enum"] == ["r1", "r2", "r3"]
+    refused: Any = await client.runs.wait(thread, "gems", command={"resume": {"action": "perhaps"}}, raise_error=False)
+    assert "answer action 'perhaps'" in str(refused["__error__"])
+    done: Any = await client.runs.wait(thread, "gems", command={"resume": {"action": "approve"}})
+    assert done["status"] == "done"
+    said = {"messages": [{"role": "user", "content": "make the apple green"}]}
+    await client.runs.wait(thread, "gems", input=said)
+    values: Any = (await client.threads.get_state(thread))["values"]
+    assert values["request"]["said"] == ["a red apple", "make the apple green"]
+    assert values["request"]["prompt"] == "a green apple"
+    assert [message["type"] for message in values["messages"]] == ["human", "ai", "human", "ai"]
