@@ -23,7 +23,7 @@ from gems.app.doctor import examine
 from gems.app.session import Target
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.images.scripted import ScriptedImages
-from gems.core.errors import GemsConfigError, GemsRunError
+from gems.core.errors import GemsConfigError, GemsError
 from gems.core.ports import Capabilities, Lesson, LessonQuery, RunRecord
 from gems.core.profiles import BUILT_IN
 from gems.core.settings import Settings
@@ -277,7 +277,8 @@ async def test_a_run_that_lost_its_hold_ends_and_can_be_resumed(settings: Settin
 
     own = OwnServices(settings, chat=rehearse(["+--"]), images=images)
     async with open_graph(settings, services=own) as graph:
-        with pytest.raises(GemsRunError, match="connection that held the thread was cut"):
+        # Whichever connection is used first tells: that of the lock, or that of the checkpoints.
+        with pytest.raises(GemsError, match="connection that held the thread was cut|server closed the connection"):
             await graph.ainvoke({"prompt": "a dog"}, THREAD, context=CONTEXT)  # type: ignore[call-overload]
         assert len(images.history) == 2
         output = await graph.ainvoke(None, THREAD)

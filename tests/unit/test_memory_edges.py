@@ -128,6 +128,9 @@ async def test_what_was_stopped_in_its_last_round_goes_on(settings: Settings, ro
     await bench.reviewed(rounds, max_rounds=1)
     assert (await bench.answer(action="stop"))["status"] == "stopped"
     await bench.give({"prompt": ""})
+    if not rounds:  # the plan is shown once more
+        assert bench.images.history == []
+        await bench.answer(action="approve")
     assert (await bench.answer(action="approve"))["stop_reason"] == "satisfied"
 
 
