@@ -278,7 +278,7 @@ async def test_a_run_that_lost_its_hold_ends_and_can_be_resumed(settings: Settin
     own = OwnServices(settings, chat=rehearse(["+--"]), images=images)
     async with open_graph(settings, services=own) as graph:
         # Whichever connection is used first tells: that of the lock, or that of the checkpoints.
-        with pytest.raises(GemsError, match="connection that held the thread was cut|server closed the connection"):
+        with pytest.raises(GemsError, match=r"connection that held the thread was cut|server closed the connection"):
             await graph.ainvoke({"prompt": "a dog"}, THREAD, context=CONTEXT)  # type: ignore[call-overload]
         assert len(images.history) == 2
         output = await graph.ainvoke(None, THREAD)
