@@ -106,6 +106,14 @@ class SqlLessons:
         """Count a use of each lesson by its id, and whether it helped. One that is gone meanwhile is passed over."""
         await asyncio.to_thread(self._credit, owner, outcomes, occasion)
 
+    async def check(self) -> None:
+        """Make sure that lessons can be read.
+
+        Raises:
+            GemsConfigError: the database cannot be used, or is of a newer version.
+        """
+        await asyncio.to_thread(self._check)
+
     async def all(self, owner: str) -> list[Lesson]:
         """All of an owner's, the best first, faded ones too, as the last."""
         return await asyncio.to_thread(self._all, owner)
@@ -161,6 +169,10 @@ class SqlLessons:
                 return
             for lesson_id, helped in outcomes.items():
                 connection.execute(_CREDIT, (int(helped), now, now, owner, lesson_id))
+
+    def _check(self) -> None:
+        with self._database.connect(PART):
+            pass
 
     def _all(self, owner: str) -> list[Lesson]:
         with self._database.connect(PART) as connection:

@@ -24,7 +24,6 @@ from gems.nodes.continuing import follow_up, go_on
 from gems.nodes.estimate import estimate
 from gems.nodes.fingerprint import made_with
 from gems.nodes.given import read_context
-from gems.nodes.lessons import owner_of
 
 REDUCED: Final[tuple[str, ...]] = ("attempts", "experiences", "usage", "spans", "warnings")
 
@@ -62,7 +61,7 @@ def make_intake(services: Services) -> Node:
             )
         if update["options"]["lessons"]:
             # A store of another version is told now, not in the middle.
-            await (await asyncio.to_thread(lambda: services.lessons)).all(owner_of(services))
+            await (await asyncio.to_thread(lambda: services.lessons)).check()
         await services.artifacts.check()
         merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
         models = await asyncio.to_thread(services.models, merged["options"]["profile"])
@@ -103,12 +102,12 @@ def _is_kept() -> bool:
     return bool(get_config().get("configurable", {}).get("__pregel_checkpointer"))
 
 
-def run_record(state: GemsState) -> RunRecord:
-    """The trajectory as a line of the runs index."""
+def run_record(state: GemsState, thread_id: str = "") -> RunRecord:
+    """The trajectory as a line of the runs index; without a `thread_id`, for the thread that is being run."""
     now = time.time()
     best = find_attempt(state["attempts"], state["best"]) if state.get("best") else None
     return RunRecord(
-        thread_id=str(get_config().get("configurable", {}).get("thread_id", state["trajectory_id"])),
+        thread_id=thread_id or str(get_config().get("configurable", {}).get("thread_id", state["trajectory_id"])),
         trajectory_id=state["trajectory_id"],
         prompt=state["request"]["prompt"],
         profile=state["options"]["profile"],

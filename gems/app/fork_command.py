@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -22,14 +21,14 @@ from gems.app.terminal import make_console, one_line, printable
 from gems.app.threads import check_thread_id
 from gems.core.context import GemsContext, explain
 from gems.core.errors import GemsConfigError
-from gems.core.ports import RunRecord, Services
+from gems.core.ports import Services
 from gems.core.settings import load_settings
 from gems.core.state import GemsState
 from gems.graph import GemsGraph, MachineServices, open_graph
 from gems.graph.branching import Branch, Changes, begin_branch
 from gems.graph.forking import Checkpoint, find_checkpoint, find_round, read_checkpoints, write_branch
 from gems.graph.sessions import ExclusiveGraph
-from gems.memory.view import find_attempt
+from gems.nodes.intake import run_record
 
 
 class Place(NamedTuple):
@@ -116,7 +115,10 @@ async def _begin(place: Place, thread_id: str, changes: Changes, services: Servi
             await ledger.adopt(parent_id, child_id)
             await write_branch(graph, thread_id, checkpoint, branch.state)
             runs = await asyncio.to_thread(lambda: services.runs)
-            await runs.record(_record(thread_id, branch.state))
+            # Until it has ended: the rounds before the one that it begins with.
+            begun: GemsState = {**branch.state, "status": "running", "stop_reason": None}
+            begun["round"] = max(0, branch.state["round"] - 1)
+            await runs.record(run_record(begun, thread_id))
     return branch
 
 
@@ -142,25 +144,6 @@ def _both_held(graph: GemsGraph, *thread_ids: str) -> Iterator[None]:
                 stack.enter_context(graph.stores.locks.hold(thread_id))
             stack.enter_context(graph.stores.checkpoints.explained())
         yield
-
-
-def _record(thread_id: str, state: GemsState) -> RunRecord:
-    """The branch as a line of the runs index, until it has ended."""
-    best = find_attempt(state["attempts"], state["best"])
-    now = time.time()
-    return RunRecord(
-        thread_id=thread_id,
-        trajectory_id=state["trajectory_id"],
-        prompt=state["request"]["prompt"],
-        profile=state["options"]["profile"],
-        status="running",
-        stop_reason=None,
-        score=best.get("score") if best else None,
-        rounds=max(0, state["round"] - 1),
-        best=best.get("artifact") if best else None,
-        started=now,
-        updated=now,
-    )
 
 
 def _tell(place: Place, branch: Branch, thread_id: str, console: Console) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 
 from gems.app.stopping import CtrlC
 from gems.core.events import Event
@@ -20,6 +20,10 @@ from gems.graph.holding import STOP
 
 OPTIONS: Final = "gems_options"
 """The metadata field that keeps a call's options as JSON."""
+
+
+ENTRY: Final = frozenset({"__start__", "intake"})
+"""Steps at which a run has spent nothing: one that waits there was refused, or killed before it began."""
 
 
 class View(Protocol):
@@ -44,6 +48,12 @@ class Call(NamedTuple):
     def config(self) -> RunnableConfig:
         """The thread, and beside each checkpoint the options: until the first step is done, the state has none."""
         return {**thread_config(self.thread_id), "metadata": {OPTIONS: json.dumps(dict(self.context))}}
+
+
+def is_pending(snapshot: StateSnapshot) -> bool:
+    """Whether a run has begun and not ended."""
+    # Not `next`: it leaves out tasks that have written when the process died before their step was closed.
+    return any(task.name not in ENTRY for task in snapshot.tasks)
 
 
 def thread_config(thread_id: str) -> RunnableConfig:

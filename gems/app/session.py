@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from langgraph.types import Command, StateSnapshot
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from rich.console import Console
 from gems.app.changed_settings import agree_on_changes
 from gems.app.outcome import Outcome
 from gems.app.review_terminal import Person, person_at_terminal
-from gems.app.runner import OPTIONS
+from gems.app.runner import ENTRY, OPTIONS, is_pending
 from gems.app.thread_run import Ending, Standing, Target, ThreadRun
 from gems.app.waiting import Question
 from gems.app.wording import finished_because, raised, stopped_because
@@ -29,9 +29,6 @@ from gems.memory import FileArtifacts
 from gems.memory.references import keep_reference
 
 __all__ = ["Session", "Target", "open_session"]
-
-_ENTRY: Final = frozenset({"__start__", "intake"})
-"""Steps at which a run has spent nothing: one that waits there was refused, or killed before it began."""
 
 Answering = Callable[[Question], dict[str, Any]]
 """From a question to its answer, as the graph takes it.
@@ -125,7 +122,7 @@ class Session:
             self._run.view.changing(before.state, before.state["prompt"])
         else:
             self._run.view.resumed(before.state)
-        if not _is_pending(before.snapshot):
+        if not is_pending(before.snapshot):
             return await self._run.finish(await self._go_on(before))
         await self._agree(before.state)
         # A task that waits is not run again without an answer, not even where it would no longer ask.
@@ -190,7 +187,7 @@ class Session:
         """Why nothing new can begin, with the remedy; empty where it can."""
         if standing.question is not None:
             return f"waits for your answer: give it with `gems review {self._thread_id}`"
-        if _is_pending(standing.snapshot):
+        if is_pending(standing.snapshot):
             return f"is not finished: continue it with `gems resume {self._thread_id}`"
         return ""
 
@@ -234,14 +231,9 @@ async def open_session(
         yield Session(run, used, artifacts, target, given)
 
 
-def _is_pending(snapshot: StateSnapshot) -> bool:
-    # Not `next`: it leaves out tasks that have written when the process died before their step was closed.
-    return any(task.name not in _ENTRY for task in snapshot.tasks)
-
-
 def _is_entering(snapshot: StateSnapshot) -> bool:
     """Whether a process died in its first step; one that was refused there has said so."""
-    return any(task.name in _ENTRY and task.error is None for task in snapshot.tasks)
+    return any(task.name in ENTRY and task.error is None for task in snapshot.tasks)
 
 
 def _given_options(snapshot: StateSnapshot) -> dict[str, Any]:

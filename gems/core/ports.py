@@ -255,6 +255,14 @@ class Lessons(Protocol):
         """Count a use of each lesson by its id, and whether it helped; an `occasion` once. What does not help fades."""
         ...
 
+    async def check(self) -> None:
+        """Make sure that lessons can be read, before anything is spent.
+
+        Raises:
+            GemsConfigError: the store cannot be used, or is of a newer version.
+        """
+        ...
+
     async def all(self, owner: str) -> list[Lesson]:
         """All of an owner's, the best first, faded ones too."""
         ...

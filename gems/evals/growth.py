@@ -11,7 +11,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +26,11 @@ from gems.app.terminal import make_console
 from gems.backends.chat.rehearsal import rehearse
 from gems.core.errors import GemsError
 from gems.core.messages import TaskInput
-from gems.core.ports import Answer, Capabilities, Drawing, DrawRequest, Progress, R
+from gems.core.ports import Answer, Drawing, DrawRequest, Progress, R
 from gems.core.profiles import BUILT_IN
 from gems.core.settings import Settings
 from gems.core.state import MemoryMode
-from gems.evals.bench_loop import checkpoint_size, make_picture, wordy
+from gems.evals.bench_loop import PreparedImages, checkpoint_size, make_picture, wordy
 from gems.evals.figures import print_table
 from gems.evals.memory import MODES
 from gems.graph import OwnServices, open_graph
@@ -55,28 +55,14 @@ EVERY: Final = 10
 THREAD: Final = RunnableConfig(configurable={"thread_id": "growth"})
 
 
-class NumberedImages:
-    """An image generator that answers at once, with the same picture in a file that no other drawing has."""
+class NumberedImages(PreparedImages):
+    """The same picture each time, in a file that no other drawing has."""
 
     name = "numbered"
-    capabilities = Capabilities(edit=False)
-
-    def __init__(self, png: bytes) -> None:
-        """Draw this PNG."""
-        self._png = png
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Its name."""
-        return {"model": self.name}
-
-    def check(self, prompt: str, width: int, height: int) -> list[str]:  # noqa: ARG002
-        """It takes anything."""
-        return []
 
     async def generate(self, request: DrawRequest, progress: Progress | None = None) -> Drawing:  # noqa: ARG002
         """The PNG with the seed behind its end mark, where readers stop."""
-        return Drawing(self._png + request.seed.to_bytes(8, "big"), 0.0)
+        return Drawing(self.png + request.seed.to_bytes(8, "big"), 0.0)
 
 
 class TalkativeRole:

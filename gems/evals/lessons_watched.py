@@ -37,6 +37,10 @@ class WatchedLessons:
         if not self._frozen:
             await self._store.credit(owner, outcomes, occasion)
 
+    async def check(self) -> None:
+        """As the store's."""
+        await self._store.check()
+
     async def all(self, owner: str) -> list[Lesson]:
         """As the store's."""
         return await self._store.all(owner)

@@ -287,6 +287,9 @@ class OneLesson:
     async def credit(self, owner: str, outcomes: Any, occasion: str = "") -> None:
         self.written.append("credit")
 
+    async def check(self) -> None:
+        """It can be read."""
+
     async def all(self, owner: str) -> list[Lesson]:
         return [self.lesson]
 

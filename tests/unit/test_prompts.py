@@ -117,6 +117,9 @@ class Known:
     async def fitting(self, owner: str, query: LessonQuery, most: int) -> list[Lesson]:
         return [self._lesson]
 
+    async def check(self) -> None:
+        """It can be read."""
+
     async def all(self, owner: str) -> list[Lesson]:
         return [self._lesson]
 

@@ -139,6 +139,9 @@ async def test_a_store_that_breaks_on_the_way_costs_the_lessons_alone(settings: 
         def __init__(self) -> None:
             self.works = True
 
+        async def check(self) -> None:
+            """It can be read."""
+
         async def all(self, owner: str) -> list[Lesson]:
             return []
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from langgraph.types import StateSnapshot
 
 from gems.app.batch.rows import Row
-from gems.app.runner import OPTIONS
+from gems.app.runner import OPTIONS, is_pending
 from gems.app.terminal import one_line
 from gems.core.state import GemsState
 
@@ -17,7 +17,6 @@ MARK: Final = "gems_batch"
 """The metadata field that says that a batch made the checkpoint: its options are those of a row."""
 Standing = Literal["new", "begun", "ended"]
 
-_ENTRY: Final = frozenset({"__start__", "intake"})
 _FIXED: Final = ("profile", "mode", "seed", "skills")
 """Options that no later call can change."""
 _OF_A_CALL: Final = "accept_changes"
@@ -26,8 +25,7 @@ _OF_A_CALL: Final = "accept_changes"
 
 def standing_of(snapshot: StateSnapshot) -> Standing:
     """Whether a thread is still to be started, was begun and not ended, or has nothing left to do."""
-    # Not `next`: it leaves out tasks that have written when the process died before their step was closed.
-    if any(task.name not in _ENTRY for task in snapshot.tasks):
+    if is_pending(snapshot):
         return "begun"
     return "ended" if "request" in snapshot.values else "new"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from gems.app.threads import check_thread_id
 from gems.core.context import MAX_PROMPT, GemsContext, Size, explain
 from gems.core.errors import GemsConfigError
+from gems.nodes.checking import read_prompt
 
 MOST_ROWS: Final = 100_000
 MOST_LINE: Final = 2**20
@@ -53,12 +53,13 @@ class _Fields(GemsContext):
     @field_validator("prompt")
     @classmethod
     def _says_something(cls, prompt: str) -> str:
-        strange = next((char for char in prompt if unicodedata.category(char) == "Cc" and char not in "\n\r\t"), None)
-        if strange is not None:
-            raise ValueError(f"it holds {strange!r}, which is no text")
-        if not prompt.strip():
+        try:
+            text = read_prompt(prompt)
+        except GemsConfigError as error:
+            raise ValueError(str(error)) from error
+        if not text:
             raise ValueError("it is empty: say what to draw")
-        return prompt.strip()
+        return text
 
     @field_validator("size")
     @classmethod
