@@ -355,8 +355,11 @@ class RecordedLessons:
     async def credit(self, owner: str, outcomes: Mapping[str, bool], occasion: str = "") -> None:
         """Nothing is counted."""
 
+    async def check(self) -> None:
+        """They were read when the record was."""
+
     async def all(self, owner: str) -> list[Lesson]:  # noqa: ARG002
-        """None: who asks only wants to know whether they can be read."""
+        """None: a record only gives what was given."""
         return []
 
     async def edit(self, owner: str, lesson_id: str, *, when: str | None = None, advice: str | None = None) -> Lesson:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -482,6 +483,7 @@ class Talk:
             preexec_fn=lambda: os.login_tty(theirs),
         )
         os.close(theirs)
+        self._process = psutil.Process(self.process.pid)
         self.text = ""
 
     def wait_for(self, words: str) -> None:
@@ -492,6 +494,9 @@ class Talk:
             assert self._read(), f"{words!r} never came, only {self.text!r}"
 
     def enter(self, keys: str) -> None:
+        # A Ctrl-C between the prompt and the wait for keys is only seen at the next key: Python's own race.
+        while self._process.status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)
         self.text = ""
         os.write(self._end, keys.encode())
 

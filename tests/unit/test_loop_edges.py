@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from PIL import Image
 from typing_extensions import TypedDict
 
-from gems.app.session import _is_pending
+from gems.app.runner import is_pending
 from gems.backends.chat.rehearsal import rehearse
 from gems.backends.chat.scripted import Script, ScriptedRole
 from gems.backends.images.scripted import ScriptedImages
@@ -253,11 +253,11 @@ async def test_a_step_that_wrote_but_was_not_closed_is_not_lost(settings: Settin
         await graph.ainvoke({"prompt": "a dog"}, THREAD, context={"size": "64x64"}, durability="sync")  # type: ignore[call-overload]
     snapshot = await graph.aget_state(THREAD)
     assert (snapshot.next, bool(snapshot.tasks)) == ((), True)
-    assert _is_pending(snapshot), "the command line must see that there is something to resume"
+    assert is_pending(snapshot), "the command line must see that there is something to resume"
     await graph.ainvoke(None, THREAD)
     finished = await graph.aget_state(THREAD)
     assert finished.values["stop_reason"] == "satisfied"
-    assert not _is_pending(finished)
+    assert not is_pending(finished)
 
 
 async def test_what_cannot_change_may_be_repeated_when_going_on(settings: Settings) -> None:
