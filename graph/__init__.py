@@ -2,8 +2,7 @@
 
 from gems.graph.build import GemsGraph, build_graph
 from gems.graph.services import MachineServices, OwnServices, make_services
+from gems.graph.serving import graph
 from gems.graph.sessions import open_graph
-
-graph = build_graph()
 
 __all__ = ["GemsGraph", "MachineServices", "OwnServices", "build_graph", "graph", "make_services", "open_graph"]

@@ -16,6 +16,7 @@ from gems.core.state import GemsState
 from gems.graph import routing
 from gems.graph.bridge import NodeRunnable
 from gems.graph.services import MachineServices
+from gems.graph.tracing import TracedGraph
 from gems.nodes.amender import make_amender
 from gems.nodes.asking import Node
 from gems.nodes.brief import make_brief
@@ -91,4 +92,4 @@ def build_graph(
     builder.add_conditional_edges("compressor", routing.after_compressor, ["generator", END])
     builder.add_edge("finish", END)
     graph: Any = builder.compile(checkpointer=checkpointer, name=name)
-    return graph  # type: ignore[no-any-return]
+    return TracedGraph(**graph.__dict__)

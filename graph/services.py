@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from gems.backends.chat.role import LangChainRole
 from gems.backends.services import make_models
 from gems.core.errors import GemsConfigError
+from gems.core.links import ImageLinks
 from gems.core.ports import (
     ArtifactStore,
     ChatRole,
@@ -29,6 +30,8 @@ from gems.core.settings import Settings, load_settings
 from gems.core.spending import Purses
 from gems.core.state import ROLES, Role
 from gems.memory import FileArtifacts, SqlJournal, SqlLedger, SqlRuns
+from gems.memory.holdings import SqlHoldings
+from gems.memory.owned import OwnedArtifacts, current_user
 from gems.memory.stores import Stores, stores_of
 from gems.skills import FolderSkills
 
@@ -51,23 +54,43 @@ class MachineServices:
         return self._given or load_settings()
 
     @cached_property
-    def _stores(self) -> Stores:
+    def stores(self) -> Stores:
+        """Where all but the images is kept."""
         return stores_of(self.settings)
 
     @cached_property
-    def artifacts(self) -> ArtifactStore:
-        """Images under the home folder."""
+    def store(self) -> ArtifactStore:
+        """Images under the home folder, whosever they are."""
         return FileArtifacts(self.settings.home / "artifacts")
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Images; in a run that a server makes for one of its users, the user's."""
+        return self.artifacts_of(current_user) if self.settings.tokens else self.store
+
+    def artifacts_of(self, user: Callable[[], str | None]) -> ArtifactStore:
+        """The images of one user of a server."""
+        return OwnedArtifacts(self.store, self.holdings, self.settings.owner, user)
+
+    @cached_property
+    def holdings(self) -> SqlHoldings:
+        """Which images belong to which user."""
+        return SqlHoldings(self.stores.database("holdings"))
+
+    @cached_property
+    def links(self) -> ImageLinks:
+        """Where others see images."""
+        return ImageLinks(self.settings.public_url, self.settings.tokens)
 
     @cached_property
     def ledger(self) -> Ledger:
         """Received drawings."""
-        return SqlLedger(self._stores.database("ledger"))
+        return SqlLedger(self.stores.database("ledger"))
 
     @cached_property
     def journal(self) -> Journal:
         """Questions to models, with their answers."""
-        return SqlJournal(self._stores.database("journal"))
+        return SqlJournal(self.stores.database("journal"))
 
     @cached_property
     def lessons(self) -> Lessons:
@@ -75,7 +98,7 @@ class MachineServices:
         # Only those who use lessons load the embedding.
         from gems.memory.lessons import SqlLessons
 
-        return SqlLessons(self._stores.database("lessons"))
+        return SqlLessons(self.stores.database("lessons"))
 
     @property
     def owner(self) -> str:
@@ -85,7 +108,7 @@ class MachineServices:
     @cached_property
     def runs(self) -> RunsIndex:
         """The index of runs."""
-        return SqlRuns(self._stores.database("runs"))
+        return SqlRuns(self.stores.database("runs"))
 
     @cached_property
     def skills(self) -> SkillLibrary:

@@ -11,7 +11,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphDrained
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import RunControl
 
 from gems.core.errors import GemsRunError
@@ -20,10 +19,11 @@ from gems.core.settings import Settings, load_settings
 from gems.graph.build import GemsGraph, build_graph
 from gems.graph.holding import LOST, STOP, held, held_async
 from gems.graph.services import MachineServices
+from gems.graph.tracing import TracedGraph
 from gems.memory.stores import Stores, stores_of
 
 
-class ExclusiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
+class ExclusiveGraph(TracedGraph):
     """A compiled graph whose threads are run by one process at a time, and can be stopped by another.
 
     A run that is asked to stop ends after its current step. With a `control` of the caller's, LangGraph's GraphDrained

@@ -69,7 +69,7 @@ class SqliteCheckpoints:
         """A saver for `ainvoke` and `astream`."""
         async with AsyncExitStack() as stack:
             with self.explained():
-                self._prepare()
+                await asyncio.to_thread(self._prepare)
                 connection = await stack.enter_async_context(aiosqlite.connect(self._path, timeout=BUSY_SECONDS))
                 saver = AsyncSqliteSaver(connection)
                 await saver.setup()

@@ -108,7 +108,9 @@ async def _write(home: Home, thread_id: str, path: Path, found: list[CheckpointT
             names.artifacts.update(part.drawings.values())
         run = await _run_of(home, thread_id)
         writer.add_ledger(parts)
-        writer.add_run(RunLine(**clean(run._asdict())) if run else None)
+        # Whose it was here says nothing elsewhere.
+        told = {name: value for name, value in run._asdict().items() if name != "owner"} if run else None
+        writer.add_run(RunLine(**clean(told)) if told else None)
         writer.add_parameters(clean(_parameters(found[0].checkpoint["channel_values"])))
         missing = set(wanted)
         for artifact in sorted(names.artifacts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 from gems.core.ports import RunRecord
@@ -12,13 +13,14 @@ _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS runs (
     thread_id TEXT PRIMARY KEY, trajectory_id TEXT NOT NULL, prompt TEXT NOT NULL, profile TEXT NOT NULL,
     status TEXT NOT NULL, stop_reason TEXT, score REAL, rounds INTEGER NOT NULL, best TEXT,
     started REAL NOT NULL, updated REAL NOT NULL)"""
-# A resumed trajectory keeps the time it was started at.
-_UPSERT: Final = """INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thread_id) DO UPDATE SET
+# A resumed trajectory keeps the time it was started at, and a thread its owner.
+_UPSERT: Final = """INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thread_id) DO UPDATE SET
     started = CASE WHEN runs.trajectory_id = excluded.trajectory_id THEN runs.started ELSE excluded.started END,
     trajectory_id = excluded.trajectory_id, prompt = excluded.prompt, profile = excluded.profile,
     status = excluded.status, stop_reason = excluded.stop_reason, score = excluded.score, rounds = excluded.rounds,
     best = excluded.best, updated = excluded.updated"""
-PART: Final = Part("runs", 1, (_SCHEMA,))
+_OWNER: Final = "ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT ''"
+PART: Final = Part("runs", 2, (_SCHEMA,), {1: (_OWNER,)})
 
 
 class SqlRuns:
@@ -32,9 +34,15 @@ class SqlRuns:
         """Insert or update the line of the run's thread."""
         await asyncio.to_thread(self._record, run)
 
-    async def recent(self, limit: int) -> list[RunRecord]:
-        """The last `limit` runs, the newest first."""
-        return await asyncio.to_thread(self._recent, limit)
+    async def recent(
+        self, limit: int, *, offset: int = 0, owners: Collection[str] | None = None, search: str = ""
+    ) -> list[RunRecord]:
+        """The last `limit` runs after `offset` others, the newest first: those of `owners` whose prompts hold `search`."""
+        return await asyncio.to_thread(self._recent, limit, offset, owners, search)
+
+    async def find(self, thread_id: str) -> RunRecord | None:
+        """The line of a thread."""
+        return await asyncio.to_thread(self._find, thread_id)
 
     async def all(self) -> list[RunRecord]:
         """Every run, the newest first."""
@@ -52,10 +60,23 @@ class SqlRuns:
         with self._database.connect(PART) as connection:
             connection.execute(_UPSERT, run)
 
-    def _recent(self, limit: int) -> list[RunRecord]:
+    def _recent(self, limit: int, offset: int, owners: Collection[str] | None, search: str) -> list[RunRecord]:
+        wanted, values = ["1 = 1"], list[object]()
+        if owners is not None:
+            wanted.append(f"owner IN ({', '.join('?' * len(owners))})")
+            values += owners
+        if search:
+            wanted.append("LOWER(prompt) LIKE ? ESCAPE '!'")
+            values.append(f"%{_literal(search.lower())}%")
+        query = f"SELECT * FROM runs WHERE {' AND '.join(wanted)} ORDER BY updated DESC LIMIT ? OFFSET ?"  # noqa: S608
         with self._database.connect(PART) as connection:
-            rows = connection.execute("SELECT * FROM runs ORDER BY updated DESC LIMIT ?", (limit,)).fetchall()
+            rows = connection.execute(query, (*values, limit, offset)).fetchall()
         return [RunRecord(*row) for row in rows]
+
+    def _find(self, thread_id: str) -> RunRecord | None:
+        with self._database.connect(PART) as connection:
+            row = connection.execute("SELECT * FROM runs WHERE thread_id = ?", (thread_id,)).fetchone()
+        return RunRecord(*row) if row else None
 
     def _all(self) -> list[RunRecord]:
         with self._database.connect(PART) as connection:
@@ -70,3 +91,10 @@ class SqlRuns:
     def _remove(self, thread_id: str) -> None:
         with self._database.connect(PART) as connection:
             connection.execute("DELETE FROM runs WHERE thread_id = ?", (thread_id,))
+
+
+def _literal(text: str) -> str:
+    """A text whose letters stand for themselves in a LIKE pattern."""
+    for sign in "!%_":
+        text = text.replace(sign, f"!{sign}")
+    return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
+from gems.core.links import ImageLinks
 from gems.core.profiles import Profile
 from gems.core.spending import Accounts, Purses
 from gems.core.state import RequirementKind, Role, Status, Usage
@@ -143,7 +144,12 @@ class ArtifactStore(Protocol):
     """Images by the SHA-256 of their bytes."""
 
     async def put(self, content: bytes) -> str:
-        """Store and answer the id. Storing the same bytes twice is one artifact."""
+        """Store and answer the id. Storing the same bytes twice is one artifact.
+
+        Raises:
+            GemsConfigError: the store cannot be written.
+            StoreOutage: it does not answer; the same may work later.
+        """
         ...
 
     async def get(self, artifact: str) -> bytes:
@@ -151,6 +157,7 @@ class ArtifactStore(Protocol):
 
         Raises:
             ArtifactCorrupt: missing, or not what the id says.
+            StoreOutage: the store does not answer.
         """
         ...
 
@@ -158,8 +165,8 @@ class ArtifactStore(Protocol):
         """Whether the artifact is stored."""
         ...
 
-    def path(self, artifact: str) -> Path:
-        """Where the file lies."""
+    def place(self, artifact: str) -> str:
+        """Where it lies, for people: the path of a file on this machine, or the address of an object."""
         ...
 
     async def check(self) -> None:
@@ -167,6 +174,7 @@ class ArtifactStore(Protocol):
 
         Raises:
             GemsConfigError: the folder cannot be written, or the disk is full.
+            StoreOutage: the store does not answer.
         """
         ...
 
@@ -298,17 +306,32 @@ class RunRecord(NamedTuple):
     best: str | None
     started: float
     updated: float
+    owner: str = ""
+    """Who began it, by the server's tokens; empty: whoever has this machine."""
 
 
 class RunsIndex(Protocol):
     """All runs of this machine, newest first."""
 
     async def record(self, run: RunRecord) -> None:
-        """Insert or update the line of the thread."""
+        """Insert or update the line of the thread. A thread stays its owner's."""
         ...
 
-    async def recent(self, limit: int) -> list[RunRecord]:
-        """The last runs."""
+    async def recent(
+        self, limit: int, *, offset: int = 0, owners: Collection[str] | None = None, search: str = ""
+    ) -> list[RunRecord]:
+        """The last runs after `offset` others.
+
+        Args:
+            limit: How many at most.
+            offset: How many later ones are passed over.
+            owners: Whose; None: everybody's.
+            search: What their prompts hold, in small or capital letters; empty: anything.
+        """
+        ...
+
+    async def find(self, thread_id: str) -> RunRecord | None:
+        """The line of a thread."""
         ...
 
 
@@ -419,6 +442,11 @@ class Services(Protocol):
     @property
     def runs(self) -> RunsIndex:
         """The index of runs."""
+        ...
+
+    @property
+    def links(self) -> ImageLinks:
+        """Where others see images."""
         ...
 
     @property

@@ -27,6 +27,12 @@ ENVIRONMENT: Final = "environment"
 IN_PROCESS: Final = ("sketch", "diffusers")
 """Providers whose models run in this process: no server, and no key."""
 
+TOKENS: Final = "GEMS_TOKENS"
+LEAST_TOKEN: Final = 16
+"""Characters of a token."""
+_TOKEN: Final = re.compile("[!-+\\--~]+")
+"""What can be sent and written in a list: printable ASCII without blanks and commas."""
+_OWNER: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _MOST_DAYS: Final = 36500
 _POSTGRES: Final = ("postgresql://", "postgres://")
 Part = Literal["mllm", "images"]
@@ -77,6 +83,12 @@ class Settings(BaseModel):
     """GEMS_DATABASE_URL: a Postgres database that holds what else lies in files of `home`, but for the images."""
     owner: str = "me"
     """Whose lessons are meant where nobody else is named."""
+    tokens: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
+    """GEMS_TOKENS: whom `langgraph dev` and its like let in, each with a token; empty: whoever is at this machine."""
+    public_url: str | None = None
+    """GEMS_PUBLIC_URL: where others reach the server; by itself, `langgraph dev` says where it listens."""
+    artifacts_url: str | None = None
+    """GEMS_ARTIFACTS_URL: where images are kept, if not in `home`."""
     keep_days: int | None = None
     """Days after which `gems prune` forgets a thread that nobody touched; None: never."""
     profile: str = "sketch"
@@ -200,6 +212,9 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         folder=folder,
         database_url=_read_database_url(env.get("GEMS_DATABASE_URL", "").strip()),
         owner=env.get("GEMS_OWNER", "").strip() or toml.owner or "me",
+        tokens=_read_tokens(env.get(TOKENS, "")),
+        public_url=_read_public_url(env.get("GEMS_PUBLIC_URL", "").strip() or env.get("LANGGRAPH_API_URL", "").strip()),
+        artifacts_url=env.get("GEMS_ARTIFACTS_URL", "").strip() or None,
         keep_days=_read_days(env.get("GEMS_KEEP_DAYS", "").strip()) or toml.keep_days,
         profile=env.get("GEMS_PROFILE") or toml.profile or "sketch",
         profiles={**BUILT_IN, **toml.profiles},
@@ -264,6 +279,30 @@ def _read_database_url(url: str) -> SecretStr | None:
     if url and not url.startswith(_POSTGRES):
         raise GemsConfigError("GEMS_DATABASE_URL: write postgresql://USER:PASSWORD@HOST/DATABASE, or leave it out")
     return SecretStr(url) if url else None
+
+
+def _read_tokens(text: str) -> dict[str, SecretStr]:
+    tokens: dict[str, SecretStr] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        owner, _, token = part.partition(":")
+        # What is wrong is told without the part itself: a token may stand where a name should.
+        if not _OWNER.fullmatch(owner) or len(token) < LEAST_TOKEN or not _TOKEN.fullmatch(token):
+            raise GemsConfigError(
+                f"{TOKENS}: write NAME:TOKEN, with commas between several; a name has letters, digits, . _ @ -, a token "
+                f'{LEAST_TOKEN} or more ASCII characters; make one with python -c "import secrets; '
+                'print(secrets.token_urlsafe())"'
+            )
+        if owner in tokens or token in (it.get_secret_value() for it in tokens.values()):
+            raise GemsConfigError(f"{TOKENS}: the name or token of {owner!r} is there twice")
+        tokens[owner] = SecretStr(token)
+    return tokens
+
+
+def _read_public_url(url: str) -> str | None:
+    try:
+        return check_url(url) if url else None
+    except ValueError as error:
+        raise GemsConfigError(f"GEMS_PUBLIC_URL: {error}") from error
 
 
 def _read_days(text: str) -> int | None:

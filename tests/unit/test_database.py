@@ -123,7 +123,7 @@ async def test_files_of_the_first_gems_are_taken_over(tmp_path: Path) -> None:
             "best TEXT, started REAL NOT NULL, updated REAL NOT NULL)"
         )
         line = RunRecord("t", "1", "a dog", "sketch", "done", "satisfied", 1.0, 2, "best", 10.0, 12.0)
-        connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", line)
+        connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", line[:11])
     stores = FileStores(tmp_path)
     ledger = SqlLedger(stores.database("ledger"))
     await ledger.book("t", Spend(calls=1))
