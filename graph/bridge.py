@@ -17,22 +17,24 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from gems.core.errors import GemsError
-from gems.core.spending import Limits, Purses
+from gems.core.ports import Services
+from gems.core.spending import Limits
 from gems.core.state import GemsState, Span, add_usage, seconds_spent
 from gems.memory.migrations import up_to_date
 from gems.nodes.asking import Node, Update
 from gems.nodes.given import options_in_force
+from gems.nodes.guarding import check_state
 from gems.nodes.journalled import begin_hearing
 
 
 class NodeRunnable(Runnable[GemsState, Update]):
     """A node that `invoke` and `ainvoke` can both run, with its purse open, and that notes when it was at work."""
 
-    def __init__(self, node: Node, name: str, purses: Purses) -> None:
+    def __init__(self, node: Node, name: str, services: Services) -> None:
         """Wrap a node under its name in the graph. What it spends comes out of its trajectory's purse."""
         self.name = name
         self._node = node
-        self._purses = purses
+        self._services = services
 
     def invoke(self, input: GemsState, config: RunnableConfig | None = None, **kwargs: Any) -> Update:  # noqa: A002, ARG002
         """Run the node on the shared loop, and wait for it."""
@@ -48,11 +50,12 @@ class NodeRunnable(Runnable[GemsState, Update]):
         if "trajectory_id" not in state:
             return {"spans": [_span(started)], **await self._node(state)}
         state = up_to_date(state)
+        await check_state(self._services, state)
         options = options_in_force(state["options"])
         state = {**state, "options": options}
         worked = seconds_spent(state["spans"])
         limits = Limits(**{field.name: options[field.name] for field in fields(Limits)})  # type: ignore[literal-required]
-        purse = await self._purses.open(state["trajectory_id"], limits, state["usage"], worked)
+        purse = await self._services.purses.open(state["trajectory_id"], limits, state["usage"], worked)
         try:
             update = await self._node(state)
         except GraphBubbleUp:

@@ -74,7 +74,7 @@ def build_graph(
         raise GemsConfigError(f"no node is called {sorted(strange)[0]!r}; there are: {', '.join(NODES)}")
     builder = StateGraph(GemsState, context_schema=GemsContext, input_schema=GemsInput, output_schema=GemsOutput)
     for node, make in NODES.items():
-        builder.add_node(node, NodeRunnable(own.get(node) or make(services), node, services.purses))
+        builder.add_node(node, NodeRunnable(own.get(node) or make(services), node, services))
     builder.add_edge(START, "intake")
     builder.add_conditional_edges(
         "intake",

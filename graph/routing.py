@@ -8,6 +8,8 @@ from typing import Literal, TypeVar
 
 from langgraph.types import Send
 
+from gems.core.context import MAX_CANDIDATES
+from gems.core.errors import GemsConfigError
 from gems.core.state import GemsState, Proposal
 from gems.memory.migrations import up_to_date
 from gems.memory.view import find_attempt
@@ -53,7 +55,15 @@ def after_intake(
 
 
 def draw_all(state: GemsState) -> list[Send]:
-    """One generator for each proposal of the round that is not drawn yet; what a limit forbids, it says itself."""
+    """One generator for each proposal of the round that is not drawn yet; what a limit forbids, it says itself.
+
+    Raises:
+        GemsConfigError: there are more than a round can have: a client has written them into the state.
+    """
+    if len(state["proposals"]) > MAX_CANDIDATES:
+        raise GemsConfigError(
+            f"the state has {len(state['proposals'])} proposals: a round draws {MAX_CANDIDATES} at most"
+        )
     alone = len(state["proposals"]) == 1
     return [_send(state, [proposal], alone=alone) for proposal in undrawn(state)]
 

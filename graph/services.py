@@ -29,10 +29,10 @@ from gems.core.profiles import Profile
 from gems.core.settings import Settings, load_settings
 from gems.core.spending import Purses
 from gems.core.state import ROLES, Role
-from gems.memory import FileArtifacts, SqlJournal, SqlLedger, SqlRuns
+from gems.memory import SqlJournal, SqlLedger, SqlRuns
 from gems.memory.holdings import SqlHoldings
 from gems.memory.owned import OwnedArtifacts, current_user
-from gems.memory.stores import Stores, stores_of
+from gems.memory.stores import Stores, images_of, stores_of
 from gems.skills import FolderSkills
 
 OwnChat = BaseChatModel | ChatRole | Mapping[Role, BaseChatModel | ChatRole]
@@ -60,8 +60,8 @@ class MachineServices:
 
     @cached_property
     def store(self) -> ArtifactStore:
-        """Images under the home folder, whosever they are."""
-        return FileArtifacts(self.settings.home / "artifacts")
+        """Images, whosever they are."""
+        return images_of(self.settings, lambda: self.stores)
 
     @cached_property
     def artifacts(self) -> ArtifactStore:

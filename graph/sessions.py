@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
 from types import TracebackType
@@ -157,8 +158,11 @@ class open_graph:  # noqa: N801
 
     async def __aenter__(self) -> GemsGraph:
         """Open for asynchronous use."""
-        settings = self._settings or load_settings()
-        stores = stores_of(settings)
+        # Both may make folders and read files, which a server's event loop is not to wait for.
+        settings = self._settings
+        if settings is None:
+            settings = await asyncio.to_thread(load_settings)
+        stores = await asyncio.to_thread(stores_of, settings)
         return self._graph(
             settings, stores, await self._async_exit.enter_async_context(stores.checkpoints.open_async())
         )

@@ -1,7 +1,7 @@
 """What LangSmith is told of a run, through its own protocol or OpenTelemetry's: the state, without secrets and paths.
 
-LangChain makes the tracer as soon as tracing is switched on. A graph of ours puts its own in that place, with the same client
-and the same parents, which cleans what it sends.
+LangChain makes the tracer as soon as tracing is switched on. A graph of ours puts its own in that place, with the same
+client and the same parents, which cleans what it sends.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateUpdate
 
 from gems.core.tracing import Cleaner, secrets_in
+from gems.graph.collectors import keep_key_from
 
 
 class CleanTracer(LangChainTracer):
@@ -48,9 +49,7 @@ class TracedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """As LangGraph's. `ainvoke` goes through here too."""
         return super().astream(input, traced_with_care(config), **kwargs)
 
-    def bulk_update_state(
-        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
-    ) -> RunnableConfig:
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
         """As LangGraph's. `update_state` goes through here too."""
         return super().bulk_update_state(traced_with_care(config) or config, supersteps)
 
@@ -84,6 +83,7 @@ def traced_with_care(config: RunnableConfig | None) -> RunnableConfig | None:
     made = [it for it in CallbackManager.configure().handlers if isinstance(it, LangChainTracer)]
     if not made:
         return config
+    keep_key_from(made[0].client)
     tracer = _cleaning(made[0])
     if isinstance(given, BaseCallbackManager):
         given = given.copy()

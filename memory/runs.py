@@ -56,6 +56,10 @@ class SqlRuns:
         """Forget the run of a thread."""
         await asyncio.to_thread(self._remove, thread_id)
 
+    async def owners_of(self, trajectory_id: str) -> set[str]:
+        """Whose the threads are that have a trajectory."""
+        return await asyncio.to_thread(self._owners_of, trajectory_id)
+
     def _record(self, run: RunRecord) -> None:
         with self._database.connect(PART) as connection:
             connection.execute(_UPSERT, run)
@@ -63,12 +67,15 @@ class SqlRuns:
     def _recent(self, limit: int, offset: int, owners: Collection[str] | None, search: str) -> list[RunRecord]:
         wanted, values = ["1 = 1"], list[object]()
         if owners is not None:
+            if not owners:
+                return []
             wanted.append(f"owner IN ({', '.join('?' * len(owners))})")
             values += owners
         if search:
-            wanted.append("LOWER(prompt) LIKE ? ESCAPE '!'")
-            values.append(f"%{_literal(search.lower())}%")
-        query = f"SELECT * FROM runs WHERE {' AND '.join(wanted)} ORDER BY updated DESC LIMIT ? OFFSET ?"  # noqa: S608
+            # SQLite knows capitals of ASCII alone: of other letters, what is written as it was typed is found.
+            wanted.append("(LOWER(prompt) LIKE ? ESCAPE '!' OR prompt LIKE ? ESCAPE '!')")
+            values += (f"%{_literal(search.lower())}%", f"%{_literal(search)}%")
+        query = f"SELECT * FROM runs WHERE {' AND '.join(wanted)} ORDER BY updated DESC, thread_id LIMIT ? OFFSET ?"  # noqa: S608
         with self._database.connect(PART) as connection:
             rows = connection.execute(query, (*values, limit, offset)).fetchall()
         return [RunRecord(*row) for row in rows]
@@ -77,6 +84,11 @@ class SqlRuns:
         with self._database.connect(PART) as connection:
             row = connection.execute("SELECT * FROM runs WHERE thread_id = ?", (thread_id,)).fetchone()
         return RunRecord(*row) if row else None
+
+    def _owners_of(self, trajectory_id: str) -> set[str]:
+        with self._database.connect(PART) as connection:
+            query = "SELECT owner FROM runs WHERE trajectory_id = ?"
+            return {row[0] for row in connection.execute(query, (trajectory_id,)).fetchall()}
 
     def _all(self) -> list[RunRecord]:
         with self._database.connect(PART) as connection:

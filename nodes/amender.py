@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gems.core.events import emit
+from gems.core.events import Amended, RequirementsSet, emit
 from gems.core.ports import Services
 from gems.core.replies import Amendment
 from gems.core.state import Attempt, GemsState, Requirement
@@ -54,7 +54,8 @@ def make_amender(services: Services) -> Node:
             checked = {item["question"].casefold() for item in amended.requirements}
             lost = [it for it in answer.reply.add if it.question[:LONGEST].casefold() not in checked]
             warnings = [f"amender: {MOST} requirements are checked at most, not: {it.question}" for it in lost]
-        emit("requirements", requirements=amended.requirements)
+        emit(Amended(event="amended", prompt=amended.prompt))
+        emit(RequirementsSet(event="requirements", requirements=amended.requirements))
         return {
             "request": {**state["request"], "prompt": amended.prompt},
             "requirements": amended.requirements,

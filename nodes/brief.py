@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gems.core.answers import PlanAnswer, plan_answer
-from gems.core.events import emit
+from gems.core.events import RequirementsSet, RoundBegan, emit
 from gems.core.ports import Services
 from gems.core.replies import RequirementItem
 from gems.core.state import GemsState, Proposal, Remark
@@ -33,13 +33,14 @@ def make_brief(services: Services) -> Node:
         if state["options"]["review"] != "none":
             form = plan_answer([item["id"] for item in state["requirements"]])
             update = _reviewed(state, ask_person(_question(state), form))
-            emit("requirements", requirements=update["requirements"])
+            emit(RequirementsSet(event="requirements", requirements=update["requirements"]))
         versions = await asyncio.to_thread(prompt_versions, services)
         if update.get("stop_reason"):
             return update | {"versions": versions}
-        emit("round", round=1)
         merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
-        return update | {"round": 1, "proposals": _first_round(merged), "versions": versions}
+        proposals = _first_round(merged)
+        emit(RoundBegan(event="round", round=1, attempts=[proposal["id"] for proposal in proposals]))
+        return update | {"round": 1, "proposals": proposals, "versions": versions}
 
     return brief
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from gems.core.events import emit
+from gems.core.events import Learned, emit
 from gems.core.ports import Services
 from gems.core.replies import FoldingNote, RoundNote
 from gems.core.state import Attempt, Digest, Experience, GemsState, Requirement, Usage
@@ -70,7 +70,7 @@ def make_compressor(services: Services, patience: float = PATIENCE) -> Node:
             text=_cut(note.experience if note else by_code(attempt, state["requirements"])),
             source="model" if note else "code",
         )
-        emit("experience", round=experience["round"], text=experience["text"])
+        emit(Learned(event="experience", **experience))
         update: Update = {"experiences": [experience], "usage": usage}
         if leaving:
             folded = _cut(note.digest) if isinstance(note, FoldingNote) else _fold(before, leaving)

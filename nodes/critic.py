@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gems.core.errors import ModelOutage
-from gems.core.events import emit
+from gems.core.events import Judged, VerdictGiven, candidate_letter, emit
 from gems.core.messages import EncodedImage
 from gems.core.ports import Answer, Services
 from gems.core.replies import Verdicts
@@ -71,7 +71,16 @@ def scored(state: GemsState, attempt: Attempt, verdicts: Mapping[str, Verdict]) 
     """The attempt with its verdicts, a person's rulings over them, and the share of requirements met."""
     verdicts = ruled(state, attempt, verdicts)
     score = met_share(verdicts, state["requirements"])
-    emit("judged", attempt=attempt["id"], verdicts=verdicts, score=score)
+    emit(
+        Judged(
+            event="judged",
+            attempt=attempt["id"],
+            round=attempt["round"],
+            candidate=candidate_letter(attempt["id"]),
+            verdicts=verdicts,
+            score=score,
+        )
+    )
     return {**attempt, "verdicts": verdicts, "score": score}
 
 
@@ -94,11 +103,11 @@ def met_share(verdicts: Mapping[str, Verdict], requirements: Sequence[Requiremen
 
 
 async def judge_alone(
-    services: Services, state: GemsState, artifact: str, requirements: Sequence[Requirement]
+    services: Services, state: GemsState, attempt: Attempt, requirements: Sequence[Requirement]
 ) -> Judgement:
     """One call for each requirement."""
-    image = await _show(services, state, artifact)
-    parts = await together(_judge(services, state, image, [item]) for item in requirements)
+    image = await _show(services, state, attempt["artifact"])
+    parts = await together(_judge(services, state, attempt, image, [item]) for item in requirements)
     verdicts: dict[str, Verdict] = {}
     usage = Usage()
     for part in parts:
@@ -108,22 +117,22 @@ async def judge_alone(
 
 
 async def _judge_attempt(services: Services, state: GemsState, attempt: Attempt) -> Judgement:
-    requirements, artifact, known = state["requirements"], attempt["artifact"], attempt.get("verdicts", {})
+    requirements, known = state["requirements"], attempt.get("verdicts", {})
     fresh = [item for item in requirements if item["id"] not in known]
     if state["options"]["critic"] == "single":
-        alone = await judge_alone(services, state, artifact, fresh)
+        alone = await judge_alone(services, state, attempt, fresh)
         verdicts = {**known, **alone.verdicts}
         if state["options"]["mode"] == "paper":
             return Judgement(verdicts, alone.usage)
         return Judgement(skip_children(verdicts, requirements), alone.usage)
-    image = await _show(services, state, artifact)
-    answered = await _judge(services, state, image, fresh)
+    image = await _show(services, state, attempt["artifact"])
+    answered = await _judge(services, state, attempt, image, fresh)
     first = Judgement({**known, **answered.verdicts}, answered.usage)
     # A question that was asked alone is not asked again.
     doubtful = [item for item in _doubtful(first.verdicts, requirements) if item in fresh] if len(fresh) > 1 else []
     if not doubtful:
         return Judgement(skip_children(first.verdicts, requirements), first.usage)
-    second = await judge_alone(services, state, artifact, doubtful)
+    second = await judge_alone(services, state, attempt, doubtful)
     settled = {
         name: verdict
         for name, verdict in second.verdicts.items()
@@ -150,6 +159,25 @@ async def _show(services: Services, state: GemsState, artifact: str) -> EncodedI
 
 
 async def _judge(
+    services: Services, state: GemsState, attempt: Attempt, image: EncodedImage, requirements: Sequence[Requirement]
+) -> Judgement:
+    """One call, whose verdicts are told at once."""
+    judgement = await _answered(services, state, image, requirements)
+    for name, verdict in judgement.verdicts.items():
+        emit(
+            VerdictGiven(
+                event="verdict",
+                attempt=attempt["id"],
+                round=attempt["round"],
+                candidate=candidate_letter(attempt["id"]),
+                requirement=name,
+                verdict=verdict,
+            )
+        )
+    return judgement
+
+
+async def _answered(
     services: Services, state: GemsState, image: EncodedImage, requirements: Sequence[Requirement]
 ) -> Judgement:
     """One call. What is not answered, or not readably, is unknown; an outage is unknown too, never a failure."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from gems.core.events import emit
+from gems.core.events import RequirementsSet, emit
 from gems.core.ports import Services
 from gems.core.replies import RequirementItem, Requirements
 from gems.core.state import GemsState, Requirement
@@ -37,7 +37,7 @@ def make_decomposer(services: Services) -> Node:
             warnings = [f"decomposer: the reply was {answer.problem}; the request is checked as one requirement"]
         else:
             requirements, warnings = change_requirements([], [], answer.reply.requirements), []
-        emit("requirements", requirements=requirements)
+        emit(RequirementsSet(event="requirements", requirements=requirements))
         return {"requirements": requirements, "usage": answer.usage, "warnings": warnings}
 
     return decomposer

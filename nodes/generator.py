@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, NotRequired
 from typing_extensions import TypedDict
 
 from gems.core.errors import BudgetSpent, DrawingRefused, ModelOutage
-from gems.core.events import emit, emitter
+from gems.core.events import DrawingStep, Drawn, NotDrawn, candidate_letter, emit, emitter
 from gems.core.ports import DrawRequest, Models, Services
 from gems.core.state import Attempt, Failure, GemsState, Options, Proposal, Span, Usage, add_usage
 from gems.memory.artifacts import artifact_id
@@ -98,14 +98,19 @@ async def _make(services: Services, models: Models, task: Task, wanted: Wanted) 
         return _not_drawn(attempt, "outage", error)
     attempt["artifact"], attempt["reused"] = received.artifact, received.reused
     emit(
-        "drawn",
-        attempt=attempt["id"],
-        artifact=received.artifact,
-        seconds=received.seconds,
-        reused=received.reused,
-        prompt=attempt["prompt"],
-        seed=attempt["seed"],
-        action=attempt["action"],
+        Drawn(
+            event="drawn",
+            attempt=attempt["id"],
+            round=attempt["round"],
+            candidate=candidate_letter(attempt["id"]),
+            artifact=received.artifact,
+            seconds=received.seconds,
+            reused=received.reused,
+            prompt=attempt["prompt"],
+            seed=attempt["seed"],
+            action=attempt["action"],
+            parent=attempt["parent"],
+        )
     )
     if received.reused:
         return _Made(attempt, Usage(reused=1))
@@ -113,7 +118,15 @@ async def _make(services: Services, models: Models, task: Task, wanted: Wanted) 
 
 
 def _not_drawn(attempt: Attempt, failure: Failure, error: Exception) -> _Made:
-    emit("not_drawn", attempt=attempt["id"], error=str(error))
+    emit(
+        NotDrawn(
+            event="not_drawn",
+            attempt=attempt["id"],
+            round=attempt["round"],
+            candidate=candidate_letter(attempt["id"]),
+            error=str(error),
+        )
+    )
     attempt["failure"], attempt["error"] = failure, str(error)
     return _Made(attempt, Usage(), outage=error if failure == "outage" else None)
 
@@ -137,7 +150,7 @@ async def _draw(services: Services, models: Models, task: Task, wanted: Wanted) 
     known = await services.ledger.find(task["trajectory_id"], key)
     if known is not None and await artifacts.has(known):
         return _Received(known, reused=True)
-    drawing = await images.generate(request, _progress(proposal["id"]))
+    drawing = await images.generate(request, _progress(proposal))
     artifact = await kept(_store(services, task["trajectory_id"], key, drawing.png))
     return _Received(artifact, False, drawing.seconds, drawing.cost, drawing.warnings)
 
@@ -157,10 +170,20 @@ async def _store(services: Services, trajectory_id: str, key: str, content: byte
     return await services.artifacts.put(png)
 
 
-def _progress(attempt_id: str) -> Callable[[int, int], None]:
+def _progress(proposal: Proposal) -> Callable[[int, int], None]:
     write = emitter()
+    candidate = candidate_letter(proposal["id"])
 
     def report(step: int, steps: int) -> None:
-        write({"event": "drawing", "attempt": attempt_id, "step": step, "steps": steps})
+        write(
+            DrawingStep(
+                event="drawing",
+                attempt=proposal["id"],
+                round=proposal["round"],
+                candidate=candidate,
+                step=step,
+                steps=steps,
+            )
+        )
 
     return report

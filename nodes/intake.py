@@ -13,10 +13,11 @@ from langgraph.config import get_config
 
 from gems.core.context import GemsContext, Size
 from gems.core.errors import GemsConfigError
-from gems.core.events import emit
+from gems.core.events import Heard, Started, emit
 from gems.core.ports import RunRecord, Services
 from gems.core.profiles import Profile
-from gems.core.state import SCHEMA, GemsState, Options, Request
+from gems.core.state import SCHEMA, UNREADABLE, GemsState, Options, Request
+from gems.memory.owned import current_user
 from gems.memory.view import find_attempt
 from gems.nodes.asking import Node, Update
 from gems.nodes.checking import check_limits, check_references, read_prompt, read_references, read_restart
@@ -37,6 +38,7 @@ def make_intake(services: Services) -> Node:
 
     async def intake(state: GemsState) -> Update:
         context = read_context()
+        await _check_owner(services)
         message = _new_message(state)
         prompt = read_prompt(state.get("prompt") or (_text(message) if message else ""))
         goes_on = bool(state.get("request")) and not read_restart(state.get("restart"))
@@ -65,19 +67,36 @@ def make_intake(services: Services) -> Node:
         await services.artifacts.check()
         merged: GemsState = {**state, **update}  # type: ignore[typeddict-item]
         models = await asyncio.to_thread(services.models, merged["options"]["profile"])
-        await services.runs.record(run_record(merged))
+        await services.runs.record(run_record(merged, owner=line_owner(services)))
+        options = merged["options"]
         emit(
-            "started",
-            prompt=merged["request"]["prompt"],
-            profile=merged["options"]["profile"],
-            seed=merged["options"]["seed"],
-            estimate=estimate(merged["options"], models.prices),
-            warnings=merged["warnings"],
+            Started(
+                event="started",
+                prompt=merged["request"]["prompt"],
+                profile=options["profile"],
+                seed=options["seed"],
+                width=options["width"],
+                height=options["height"],
+                max_rounds=options["max_rounds"],
+                candidates=options["candidates"],
+                estimate=estimate(options, models.prices),
+                warnings=merged["warnings"],
+            )
         )
+        if merged["follow_up"]:
+            emit(Heard(event="heard", message=merged["follow_up"], rounds=merged["round"]))
         # A new trajectory replaces what the channels' reducers would add to.
         return update | {name: {"__overwrite__": update[name]} for name in REDUCED if name in update}
 
     return intake
+
+
+async def _check_owner(services: Services) -> None:
+    """A checkpoint that outlived its thread on the server must not go on for another user who takes its id."""
+    user, thread_id = current_user(), get_config().get("configurable", {}).get("thread_id")
+    known = await services.runs.find(str(thread_id)) if user and thread_id else None
+    if known and (known.owner or services.owner) != user:
+        raise GemsConfigError(f"there is no thread {str(thread_id)!r}: begin another one")
 
 
 def _came_to_nothing(state: GemsState) -> bool:
@@ -92,8 +111,15 @@ def _new_message(state: GemsState) -> HumanMessage | None:
 
 
 def _text(message: HumanMessage) -> str:
-    if any(isinstance(part, dict) and part.get("type") != "text" for part in message.content):
-        raise GemsConfigError("a message holds more than text: give images as artifact ids in references")
+    kinds = {part.get("type") for part in message.content if isinstance(part, dict)} - {"text"}
+    if UNREADABLE in kinds:
+        raise GemsConfigError('a message cannot be read: give {"role": "user", "content": "what to draw"}')
+    if kinds:
+        found = ", ".join(sorted(map(str, kinds)))
+        raise GemsConfigError(
+            f"a message holds more than text ({found}): POST an image to /gems/images, and give the id that it answers in "
+            "references"
+        )
     return message.text
 
 
@@ -102,7 +128,13 @@ def _is_kept() -> bool:
     return bool(get_config().get("configurable", {}).get("__pregel_checkpointer"))
 
 
-def run_record(state: GemsState, thread_id: str = "") -> RunRecord:
+def line_owner(services: Services) -> str:
+    """Whose a run is in the index: a user's of the server, or nobody's; those are of whoever owns the machine."""
+    user = current_user()
+    return "" if user is None or user == services.owner else user
+
+
+def run_record(state: GemsState, thread_id: str = "", owner: str = "") -> RunRecord:
     """The trajectory as a line of the runs index; without a `thread_id`, for the thread that is being run."""
     now = time.time()
     best = find_attempt(state["attempts"], state["best"]) if state.get("best") else None
@@ -118,6 +150,7 @@ def run_record(state: GemsState, thread_id: str = "") -> RunRecord:
         best=best.get("artifact") if best else None,
         started=now,
         updated=now,
+        owner=owner,
     )
 
 

@@ -7,11 +7,10 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from langgraph.config import get_config
-
 from gems.core.errors import GemsConfigError
 from gems.core.ports import Lesson, LessonQuery, Services
 from gems.core.state import GemsState, GivenLesson
+from gems.memory.owned import current_user
 
 LESSONS: Final = "`lessons` are what earlier requests taught: follow those that fit, pass over the others."
 """What a role is told beside its instructions where it is given lessons."""
@@ -61,7 +60,7 @@ async def fitting(
 
 def owner_of(services: Services) -> str:
     """Whose lessons are meant: the user that the server has recognised, else this machine's owner."""
-    return str(get_config().get("configurable", {}).get("langgraph_auth_user_id") or services.owner)
+    return current_user() or services.owner
 
 
 def skills_of(state: GemsState) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 from pydantic import BaseModel, ValidationError
 
 from gems.core.answers import PlanAnswer, RoundAnswer
 from gems.core.context import explain
+from gems.core.events import Waiting, emit
 from gems.core.state import Options
 
 A = TypeVar("A", bound=BaseModel)
@@ -23,6 +25,10 @@ def ask_person(question: Mapping[str, Any], form: type[A]) -> A:
     """
     try:
         answer: A = interrupt(dict(question), response_schema=form)
+    except GraphInterrupt:
+        # Only now: where the answer is there, nobody is waited for.
+        emit(Waiting(event="waiting", kind=question["kind"], round=question.get("round", 0)))
+        raise
     except ValidationError as error:
         raise explain(error, "answer") from error
     return answer

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final, NamedTuple
 
 from gems.core.errors import GemsConfigError
-from gems.core.events import emit
+from gems.core.events import Planned, SkillRead, emit
 from gems.core.ports import Services, SkillText
 from gems.core.replies import FirstPrompts, SkillChoice
 from gems.core.state import GemsState, Plan, Usage, add_usage
@@ -60,7 +60,8 @@ def make_planner(services: Services) -> Node:
         lessons = await fitting(services, state, state["request"]["prompt"], for_round=1)
         written = await _write(services, state, skills, lessons)
         plan = Plan(skills={it.name: it.digest for it in skills}, reason=choice.reason, prompts=written.prompts)
-        emit("plan", skills=[f"{it.name} ({', '.join(it.files)})" for it in skills], prompts=written.prompts)
+        read = [SkillRead(name=it.name, files=list(it.files)) for it in skills]
+        emit(Planned(event="plan", skills=read, reason=choice.reason, prompts=written.prompts))
         return {
             "plan": plan,
             "usage": add_usage(choice.usage, written.usage),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gems.core.events import emit
+from gems.core.events import Refined, RoundBegan, emit
 from gems.core.messages import EncodedImage
 from gems.core.ports import Services
 from gems.core.replies import NextAction, Refinement
@@ -97,9 +97,11 @@ async def _as_wished(services: Services, state: GemsState) -> Update:
 
 def _next_round(state: GemsState, proposals: list[Proposal], diagnosis: str) -> Update:
     actions = [proposal["action"] for proposal in proposals]
-    emit("refined", round=state["round"], diagnosis=diagnosis, actions=actions)
-    emit("round", round=state["round"] + 1)
-    return {"round": state["round"] + 1, "proposals": proposals}
+    prompts = [proposal["prompt"] for proposal in proposals]
+    emit(Refined(event="refined", round=state["round"], diagnosis=diagnosis, actions=actions, prompts=prompts))
+    number = state["round"] + 1
+    emit(RoundBegan(event="round", round=number, attempts=[proposal["id"] for proposal in proposals]))
+    return {"round": number, "proposals": proposals}
 
 
 def _thoughts(state: GemsState, thought: str) -> list[Thought]:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeGuard
 
 from gems.core.answers import RoundAnswer, round_answer
 from gems.core.errors import ModelOutage
-from gems.core.events import emit
+from gems.core.events import Reviewed, emit
 from gems.core.ports import Services
 from gems.core.replies import Comparison
 from gems.core.state import Attempt, GemsState, Remark, Ruling, StopReason, Usage, Verdict, add_usage, merge_attempts
@@ -63,11 +63,14 @@ def make_review(services: Services) -> Node:
         wants_more = bool(state["wish"]) or (said is not None and bool(said.feedback))
         reason = _said_stop(said, best) or stop_reason(state, best, usage, exhausted, wants_more=wants_more)
         emit(
-            "reviewed",
-            round=state["round"],
-            best=best["id"] if best else None,
-            score=best.get("score", 0.0) if best else 0.0,
-            stop_reason=reason,
+            Reviewed(
+                event="reviewed",
+                round=state["round"],
+                best=best["id"] if best else None,
+                artifact=best["artifact"] if best else None,
+                score=best.get("score", 0.0) if best else 0.0,
+                stop_reason=reason,
+            )
         )
         changed = await accepted_changes(services, state)
         return {
@@ -250,6 +253,6 @@ async def _compare(services: Services, state: GemsState, best: Attempt, other: A
 
 async def _ask_once_more(services: Services, state: GemsState, best: Attempt) -> _Looked:
     open_ones = [it for it in state["requirements"] if best["verdicts"][it["id"]]["verdict"] == "unknown"]
-    again = await judge_alone(services, state, best["artifact"], open_ones)
+    again = await judge_alone(services, state, best, open_ones)
     verdicts = skip_children({**best["verdicts"], **again.verdicts}, state["requirements"])
     return _Looked(scored(state, best, verdicts), again.usage)

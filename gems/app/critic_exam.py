@@ -16,6 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from gems.app.exam_pictures import KINDS, ExamPicture, ExamQuestion, make_pictures
 from gems.core.context import Size
 from gems.core.errors import BudgetSpent, GemsError, GemsRunError, ModelOutage
+from gems.core.links import ImageLinks
 from gems.core.ports import (
     Answer,
     ArtifactStore,
@@ -202,7 +203,7 @@ class CriticExam:
             "usage": {},
             "spans": [[self._started, time.time()]],
         }
-        critic = NodeRunnable(make_critic(services), "critic", services.purses)
+        critic = NodeRunnable(make_critic(services), "critic", services)
         graph = StateGraph(GemsState).add_node("critic", critic).add_edge(START, "critic").add_edge("critic", END)
         judged: Attempt = (await graph.compile().ainvoke(state))["attempts"][0]
         return {name: verdict["verdict"] for name, verdict in judged["verdicts"].items()}
@@ -312,6 +313,10 @@ class _WatchedServices:
     @property
     def lessons(self) -> Lessons:
         return self._inner.lessons
+
+    @property
+    def links(self) -> ImageLinks:
+        return self._inner.links
 
     @property
     def owner(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
@@ -13,7 +13,20 @@ from rich.text import Text
 
 from gems.app.terminal import one_line, printable
 from gems.app.wording import ASCII_TICKS, TICKS, duration, expected, percent
-from gems.core.events import Event, EventName
+from gems.core.events import (
+    DrawingStep,
+    Drawn,
+    Event,
+    Judged,
+    Learned,
+    NotDrawn,
+    Planned,
+    Refined,
+    RequirementsSet,
+    Reviewed,
+    RoundBegan,
+    Started,
+)
 from gems.core.state import GemsState, Requirement, Verdict, VerdictName
 
 STYLES: Final[dict[VerdictName, str]] = {"met": "green", "unmet": "red", "unknown": "yellow", "skipped": "dim"}
@@ -28,7 +41,7 @@ _LABEL_OF: Final = re.compile(r"(\d+)([a-z])")
 class ProgressView:
     """Shows the events of one run. Without a terminal it writes plain lines and no bars."""
 
-    def __init__(self, console: Console, thread_id: str, path: Callable[[str], Path]) -> None:
+    def __init__(self, console: Console, thread_id: str, path: Callable[[str], Path | str]) -> None:
         """Write to `console`; `path` says where an artifact lies."""
         self._console = console
         self._thread_id = thread_id
@@ -44,7 +57,8 @@ class ProgressView:
         self._live = _live_bars(console) if console.is_terminal else None
         self._status: TaskID | None = None
         self._bars: dict[str, TaskID] = {}
-        self._shows: dict[EventName, Callable[[Event], None]] = {
+        # Each takes the one event of its name.
+        self._shows: dict[str, Callable[[Any], None]] = {
             "started": self._started,
             "plan": self._plan,
             "requirements": self._checks,
@@ -106,7 +120,7 @@ class ProgressView:
         self._prompts = {attempt["prompt"] for attempt in state.get("attempts", [])}
         self._warnings = set(state.get("warnings", []))
 
-    def _started(self, event: Event) -> None:
+    def _started(self, event: Started) -> None:
         self._head(event["profile"], event["seed"], event["prompt"])
         if event["estimate"]["cost"] != 0:
             self._line("estimate", expected(event["estimate"]))
@@ -123,10 +137,11 @@ class ProgressView:
         label, text = self._said or ("request", prompt)
         self._line(label, text, "bold")
 
-    def _plan(self, event: Event) -> None:
-        self._line("skills", "; ".join(event["skills"]) or "none")
+    def _plan(self, event: Planned) -> None:
+        skills = [f"{skill['name']} ({', '.join(skill['files'])})" for skill in event["skills"]]
+        self._line("skills", "; ".join(skills) or "none")
 
-    def _checks(self, event: Event) -> None:
+    def _checks(self, event: RequirementsSet) -> None:
         before, self._requirements = self._requirements, event["requirements"]
         if before == self._requirements:
             return
@@ -137,12 +152,12 @@ class ProgressView:
         for place, requirement in enumerate(it for it in before if it not in self._requirements):
             self._line("" if place else "no more", f"{requirement['id']}  {requirement['question']}", "dim")
 
-    def _round(self, event: Event) -> None:
+    def _round(self, event: RoundBegan) -> None:
         self._console.print()
         self._console.print(Text(f"Round {event['round']}", "bold cyan"))
         self.working("drawing")
 
-    def _drawing(self, event: Event) -> None:
+    def _drawing(self, event: DrawingStep) -> None:
         if self._live is None:
             return
         name = image_label(event["attempt"])
@@ -152,7 +167,7 @@ class ProgressView:
         bar = self._bars[event["attempt"]]
         self._live.update(bar, completed=event["step"], note=f"step {event['step']} of {event['steps']}", refresh=True)
 
-    def _drawn(self, event: Event) -> None:
+    def _drawn(self, event: Drawn) -> None:
         self._take_bar(event["attempt"])
         prompt = event["prompt"]
         if prompt not in self._prompts:
@@ -163,11 +178,11 @@ class ProgressView:
         self._console.print(Text(f"    {self._path(event['artifact'])}", "dim"), soft_wrap=True)
         self.working("looking")
 
-    def _not_drawn(self, event: Event) -> None:
+    def _not_drawn(self, event: NotDrawn) -> None:
         self._take_bar(event["attempt"])
         self._line(image_label(event["attempt"]), f"not drawn: {event['error']}", "red")
 
-    def _judged(self, event: Event) -> None:
+    def _judged(self, event: Judged) -> None:
         verdicts = event["verdicts"]
         met = [it["id"] for it in self._requirements if _name(verdicts, it) == "met"]
         label = image_label(event["attempt"])
@@ -184,19 +199,19 @@ class ProgressView:
                 )
                 label = ""
 
-    def _reviewed(self, event: Event) -> None:
+    def _reviewed(self, event: Reviewed) -> None:
         best = event["best"]
         if best is not None:
             self._line("best", f"{image_label(best)}, {percent(event['score'])} met")
         if not event["stop_reason"]:
             self.working("thinking about what to change")
 
-    def _refined(self, event: Event) -> None:
+    def _refined(self, event: Refined) -> None:
         if event["diagnosis"]:
             self._line("why", event["diagnosis"])
         self._line("next", ", ".join(event["actions"]))
 
-    def _experience(self, event: Event) -> None:
+    def _experience(self, event: Learned) -> None:
         self._line("learned", f"in round {event['round']}: {event['text']}", "italic")
 
     def _take_bar(self, attempt: str) -> None:

@@ -15,7 +15,7 @@ from gems.app.wording import ASCII_TICKS, TICKS, percent
 from gems.core.state import Attempt
 
 
-def show_question(question: Question, console: Console, path: Callable[[str], Path]) -> None:
+def show_question(question: Question, console: Console, path: Callable[[str], Path | str]) -> None:
     """Show all that an answer needs. `path` says where an artifact lies."""
     value = question.value
     head = "The plan" if question.is_plan else f"Round {value['round']}"
@@ -37,7 +37,7 @@ def _show_plan(question: Question, console: Console) -> None:
         _line(console, "" if place else "to check", f"{item['id']}  {item['question']}")
 
 
-def _show_attempt(question: Question, attempt: Attempt, console: Console, path: Callable[[str], Path]) -> None:
+def _show_attempt(question: Question, attempt: Attempt, console: Console, path: Callable[[str], Path | str]) -> None:
     ticks = ASCII_TICKS if console.options.ascii_only else TICKS
     mark = " (best)" if question.best and question.best["id"] == attempt["id"] else ""
     label = image_label(attempt["id"])

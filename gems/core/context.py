@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from langchain_core.messages import AnyMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from gems.core.errors import GemsConfigError
 from gems.core.state import MemoryMode, Mode, ReviewMode, Status, StopReason
 
 MAX_PROMPT: Final = 20_000
 """Longest prompt, in characters."""
+MAX_CANDIDATES: Final = 16
+"""Most images that a round draws."""
 MIN_SIDE: Final = 64
 MAX_SIDE: Final = 4096
 
@@ -37,7 +40,7 @@ class GemsInput(BaseModel):
         description="Artifact ids of images that the picture is to follow, where the image model can.",
         max_length=16,
     )
-    messages: list[Any] = Field(
+    messages: list[AnyMessage] = Field(
         default_factory=list,
         title="Messages",
         description="A chat in place of a prompt: the last message, if it is the user's, is what to draw or to change.",
@@ -58,7 +61,9 @@ class GemsContext(BaseModel):
     patience: int | None = Field(
         default=None, ge=1, title="Patience", description="Stop after this many rounds without a better picture."
     )
-    candidates: int | None = Field(default=None, ge=1, le=16, title="Candidates", description="Images drawn a round.")
+    candidates: int | None = Field(
+        default=None, ge=1, le=MAX_CANDIDATES, title="Candidates", description="Images drawn a round."
+    )
     seed: int | None = Field(default=None, ge=0, lt=2**32, title="Seed", description="Random when left out.")
     size: str | None = Field(
         default=None,
@@ -100,6 +105,8 @@ class GemsOutput(TypedDict):
     status: Status
     stop_reason: StopReason | None
     result: dict[str, Any]
+    messages: NotRequired[list[AnyMessage]]
+    """Where the input came as messages: the chat, with the answer as its last."""
 
 
 class Size(tuple[int, int]):

@@ -7,7 +7,8 @@ GemsError
     ├── ModelOutage        a model did not answer; the same call may work later
     ├── DrawingRefused     the image model refused this prompt; another prompt may pass
     ├── BudgetSpent        a call was not made: its worst case lies beyond a limit
-    └── ArtifactCorrupt    a stored image is not what its name says
+    ├── ArtifactCorrupt    a stored image is not what its name says
+    └── StoreOutage        where images are kept did not answer; the run can be resumed when it does
 """
 
 from __future__ import annotations
@@ -68,3 +69,7 @@ class BudgetSpent(GemsRunError):
 
 class ArtifactCorrupt(GemsRunError):
     """A stored image is missing or does not match its digest."""
+
+
+class StoreOutage(GemsRunError):
+    """The shared store of images did not answer: connection, time limit, server error. The same may work later."""

@@ -17,6 +17,8 @@ Task = Literal[
     "choose_skills", "write_prompts", "decompose", "amend", "judge", "compare", "refine", "compress", "distil"
 ]
 _BLOCK: Final = re.compile(r'<gems task="(\w+)">\n(.*)\n</gems>', re.DOTALL)
+_ARTIFACTS: Final = "gems_artifacts"
+"""Where a message says which stored images it shows: traces name them so. No server is sent this."""
 
 
 class EncodedImage(NamedTuple):
@@ -50,7 +52,13 @@ def compose(
         url = f"data:{image.mime};base64,{base64.b64encode(image.content).decode()}"
         content.append({"type": "text", "text": image.label})
         content.append({"type": "image_url", "image_url": {"url": url}})
-    return [SystemMessage(instructions), HumanMessage(content)]
+    told = {_ARTIFACTS: [image.artifact for image in images]} if images else {}
+    return [SystemMessage(instructions), HumanMessage(content, additional_kwargs=told)]
+
+
+def artifacts_of(message: BaseMessage) -> list[str]:
+    """The stored images that a composed message shows, in order; empty strings for those that are not stored."""
+    return list(message.additional_kwargs.get(_ARTIFACTS, ()))
 
 
 def read_task(messages: Sequence[BaseMessage]) -> TaskInput:

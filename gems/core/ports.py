@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from langchain_core.messages import BaseMessage
@@ -332,6 +331,10 @@ class RunsIndex(Protocol):
 
     async def find(self, thread_id: str) -> RunRecord | None:
         """The line of a thread."""
+        ...
+
+    async def owners_of(self, trajectory_id: str) -> set[str]:
+        """Whose the threads are that have a trajectory."""
         ...
 
 

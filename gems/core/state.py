@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NotRequired, cast
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AnyMessage, BaseMessage
 from langgraph.channels import EphemeralValue
 from typing_extensions import TypedDict
 
@@ -26,6 +26,10 @@ SPAN_GAP: Final = 1.0
 """Seconds between two spans of work that still count as one: the graph's own time between nodes."""
 
 
+UNREADABLE: Final = "unreadable"
+"""Type of the part that stands in a message for what cannot be read as one."""
+LONGEST_PART: Final = 4096
+"""Characters of a message's part that is no text: addresses are shorter, files are longer."""
 SCHEMA: Final = 2
 """Version of the state in checkpoints. `gems.memory.migrations` brings older ones up."""
 
@@ -249,12 +253,36 @@ def merge_spans(old: Sequence[Span], new: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def merge_messages(old: Messages, new: Messages) -> Messages:
-    """LangGraph's own merging by id. Imported when first used: it takes longer to load than all of this package's core."""
+def merge_messages(old: Messages, new: Any) -> Messages:
+    """LangGraph's own merging by id, without the pictures and files that clients put into messages.
+
+    It never raises: a thread whose input cannot be merged could not be read any more either. What is no message becomes
+    one with an UNREADABLE part, which intake refuses.
+    """
+    # Imported when first used: it takes longer to load than all of this package's core.
+    from langchain_core.messages import HumanMessage, convert_to_messages
     from langgraph.graph.message import add_messages
 
-    merged: Any = add_messages(old, new)  # type: ignore[arg-type]
+    merged: Any
+    try:
+        given = convert_to_messages(new if isinstance(new, list) else [new])
+        merged = add_messages(old, [_without_files(message) for message in given])  # type: ignore[arg-type]
+    except Exception:
+        merged = add_messages(old, [HumanMessage([{"type": UNREADABLE}])])  # type: ignore[arg-type]
     return cast("Messages", merged)
+
+
+def _without_files(message: BaseMessage) -> BaseMessage:
+    """The message, with nothing but the type of each part that is too long to be an address."""
+    if isinstance(message.content, str):
+        return message
+    parts = [_type_only(part) if isinstance(part, dict) else part for part in message.content]
+    return message if parts == message.content else message.model_copy(update={"content": parts})
+
+
+def _type_only(part: dict[str, Any]) -> dict[str, Any]:
+    is_short = part.get("type") == "text" or len(str(part)) <= LONGEST_PART
+    return part if is_short else {"type": part.get("type", UNREADABLE)}
 
 
 def merge_warnings(old: Sequence[str], new: Sequence[str]) -> list[str]:

@@ -45,7 +45,12 @@ EVENTS: list[Event] = [
         "estimate": ESTIMATE,
         "warnings": WARNINGS,
     },
-    {"event": "plan", "skills": ["spatial-layout (SKILL.md)"], "prompts": ["two red dogs"]},
+    {
+        "event": "plan",
+        "skills": [{"name": "spatial-layout", "files": ["SKILL.md"]}],
+        "reason": "",
+        "prompts": ["two red dogs"],
+    },
     {"event": "requirements", "requirements": QUESTIONS},
     {"event": "round", "round": 1},
     {"event": "drawing", "attempt": "1.1", "step": 3, "steps": 20},

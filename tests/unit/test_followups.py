@@ -216,7 +216,7 @@ async def test_a_chat_is_a_way_to_say_it(settings: Settings) -> None:
 async def test_pictures_in_a_message_are_refused_in_words(settings: Settings) -> None:
     bench = Bench(settings, ["+++"])
     content: Any = [{"type": "text", "text": "a dog"}, {"type": "image_url", "image_url": {"url": "http://x/y.png"}}]
-    with pytest.raises(GemsConfigError, match="artifact ids in references"):
+    with pytest.raises(GemsConfigError, match="POST an image to /gems/images"):
         await bench.give({"messages": [HumanMessage(content)]})
 
 

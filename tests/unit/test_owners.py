@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ async def test_a_chat_is_answered_with_an_address_of_the_users_own(settings: Set
     answer = state["messages"][-1]
     assert isinstance(answer, AIMessage)
     assert f"![The picture]({url})" in answer.text
-    assert {"type": "image_url", "image_url": {"url": url}} in answer.content
+    assert {"type": "image", "url": url, "mime_type": "image/png"} in answer.content
     assert ANNA.get_secret_value() not in str(state)
     line = await services.runs.find("t")
     assert line is not None
@@ -215,8 +216,50 @@ async def test_another_users_image_is_no_reference_and_no_source(settings: Setti
 async def test_a_thread_that_was_another_users_does_not_go_on(settings: Settings) -> None:
     _, built = make(settings, "+++", "+++")
     await built.ainvoke({"prompt": "two red dogs"}, config("anna"), context=OPTIONS)  # type: ignore[call-overload]
-    with pytest.raises(GemsConfigError, match="there is no thread 't'"):
+    with pytest.raises(GemsConfigError, match="there is no trajectory"):
         await built.ainvoke({"prompt": "make them blue"}, config("b.o@b"), context=OPTIONS)  # type: ignore[call-overload]
+
+
+FORGED = [
+    ({"options": {"width": 6016}}, "size '6016x64': each side must be 64 to 4096 pixels"),
+    ({"options": {"candidates": 400}}, "option candidates 400"),
+    ({"options": {"profile": 7}}, "option profile 7"),
+    ({"proposals": 400}, "the state has 400 proposals: a round draws 16 at most"),
+    ({"trajectory": "other"}, "there is no trajectory"),
+]
+
+
+@pytest.mark.parametrize(("forged", "words"), FORGED, ids=lambda it: str(it)[:30])
+async def test_a_state_that_asks_for_more_than_a_request_could_is_refused(
+    settings: Settings, forged: dict[str, Any], words: str
+) -> None:
+    services, built = make(settings, "+--", "+++", "+++")
+    await built.ainvoke({"prompt": "two red dogs"}, config("anna", "hers"), context=OPTIONS)  # type: ignore[call-overload]
+    own = config("b.o@b")
+    await built.ainvoke({"prompt": "two red dogs"}, own, context=OPTIONS)  # type: ignore[call-overload]
+    state = (await built.aget_state(own)).values
+    # A picture of its own is to be drawn once more.
+    told = ("round", "action", "prompt", "seed", "parent")
+    undrawn = [{"id": "9.1"} | {name: state["attempts"][0][name] for name in told}]
+    update: dict[str, Any] = {"status": "running", "stop_reason": None, "proposals": undrawn}
+    if "options" in forged:
+        update["options"] = state["options"] | forged["options"]
+    if "proposals" in forged:
+        update["proposals"] = undrawn * 400
+    if "trajectory" in forged:
+        hers = await services.runs.find("hers")
+        assert hers is not None
+        update["trajectory_id"] = hers.trajectory_id
+    calls = services.purses.of(state["trajectory_id"])
+
+    async def go_on() -> None:
+        changed = await built.aupdate_state(own, update, as_node="brief")
+        await built.ainvoke(None, {"configurable": {**own["configurable"], **changed["configurable"]}})
+
+    with pytest.raises(GemsConfigError, match=re.escape(words)):
+        await go_on()
+    assert services.purses.of(state["trajectory_id"]) is calls
+    assert (await built.aget_state(own)).values["attempts"] == state["attempts"]
 
 
 def test_the_servers_graph_holds_its_threads_once_it_has_a_checkpointer() -> None:

@@ -18,6 +18,7 @@ from gems.backends.chat.parsing import UnreadableReply, parse_reply
 from gems.backends.chat.reading import images_in, places_of, problem_of, thoughts_of, tokens_of
 from gems.backends.chat.schema import plain_schema
 from gems.backends.chat.server import IMAGE_TOKENS, Server, Wishes, tokens_in
+from gems.backends.chat.traced import call_model
 from gems.backends.serving import Gate, Turns
 from gems.core.errors import BudgetSpent, GemsConfigError, ModelOutage
 from gems.core.ports import Answer, Problem, R
@@ -169,7 +170,13 @@ class LangChainRole:
             nonlocal seconds
             started = time.monotonic()
             try:
-                return await self._model_here().ainvoke(list(question.messages), **options)
+                return await call_model(
+                    self._model_here(),
+                    question.messages,
+                    options,
+                    name=question.name,
+                    explain=lambda error: explain(error, server.endpoint),
+                )
             except Exception as error:
                 if answered := _answer_in(error):
                     return answered

@@ -12,6 +12,7 @@ from gems.evals.loopback.log import Entry, Log
 from gems.evals.loopback.ollama import OllamaNative
 from gems.evals.loopback.process import LoopbackProcess
 from gems.evals.loopback.server import Loopback
+from gems.evals.loopback.traces import TraceServer
 
 __all__ = [
     "CHAT_FAULTS",
@@ -37,6 +38,7 @@ __all__ = [
     "LoopbackProcess",
     "OllamaNative",
     "Plan",
+    "TraceServer",
     "always",
     "brain_of",
     "clean",
