@@ -23,6 +23,17 @@ def artifact_id(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def artifact_name(artifact: str) -> str:
+    """The name of an artifact's file below the folder of all: `ab/<sha256>.png`.
+
+    Raises:
+        GemsConfigError: not an artifact id, so that no other text ever becomes a path.
+    """
+    if not _ID.fullmatch(artifact):
+        raise GemsConfigError(f"{artifact!r} is not an artifact id (64 hexadecimal digits)")
+    return f"{artifact[:2]}/{artifact}.png"
+
+
 class FileArtifacts:
     """The artifact store of one folder. Writes are atomic, and a digest is checked on every reading."""
 
@@ -37,9 +48,11 @@ class FileArtifacts:
         Raises:
             GemsConfigError: not an artifact id, so that no other text ever becomes a path.
         """
-        if not _ID.fullmatch(artifact):
-            raise GemsConfigError(f"{artifact!r} is not an artifact id (64 hexadecimal digits)")
-        return self.folder / artifact[:2] / f"{artifact}.png"
+        return self.folder / artifact_name(artifact)
+
+    def place(self, artifact: str) -> str:
+        """Where the file lies, as people write it."""
+        return str(self.path(artifact))
 
     async def put(self, content: bytes) -> str:
         """Store the bytes and answer their id. An image that is there already is not written again.

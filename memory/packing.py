@@ -27,7 +27,8 @@ from gems.memory.ledger import SqlLedger
 from gems.memory.locks import hold_async
 from gems.memory.migrations import up_to_date
 from gems.memory.runs import SqlRuns
-from gems.memory.stores import Stores, stores_of
+from gems.memory.shared_artifacts import SharedArtifacts
+from gems.memory.stores import Stores, images_of, stores_of
 from gems.memory.threads import Names
 
 STAGED: Final = ".import-"
@@ -35,6 +36,7 @@ STAGED: Final = ".import-"
 _PARAMETERS: Final = ("request", "options", "made_with", "versions", "usage", "status", "stop_reason")
 _SECRET: Final = "[secret]"  # noqa: S105  # what stands in the place of one
 _HOME: Final = "GEMS_HOME"
+_ARTIFACTS: Final = "GEMS_ARTIFACTS_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Home:
 
     settings: Settings
     stores: Stores
-    artifacts: FileArtifacts
+    artifacts: FileArtifacts | SharedArtifacts
     ledger: SqlLedger
     journal: SqlJournal
     runs: SqlRuns
@@ -55,7 +57,7 @@ def home_of(settings: Settings) -> Home:
     return Home(
         settings=settings,
         stores=stores,
-        artifacts=FileArtifacts(settings.home / "artifacts"),
+        artifacts=images_of(settings, lambda: stores),
         ledger=SqlLedger(stores.database("ledger")),
         journal=SqlJournal(stores.database("journal")),
         runs=SqlRuns(stores.database("runs")),
@@ -170,6 +172,8 @@ def _cleaner(settings: Settings) -> Callable[[Any], Any]:
     if settings.database_url is not None:
         hidden[settings.database_url.get_secret_value()] = _SECRET
     hidden[str(settings.home)] = _HOME
+    if settings.artifacts_url is not None:
+        hidden[settings.artifacts_url.rstrip("/").removeprefix("file://")] = _ARTIFACTS
     pattern = re.compile("|".join(re.escape(text) for text in sorted(hidden, key=len, reverse=True) if text))
 
     def clean(value: Any) -> Any:

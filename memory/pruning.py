@@ -10,17 +10,21 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from gems.core.errors import GemsConfigError
 from gems.core.ports import RunRecord
-from gems.memory.artifacts import artifact_id
+from gems.memory.artifacts import FileArtifacts, artifact_id
 from gems.memory.database import BUSY_SECONDS
+from gems.memory.holdings import SqlHoldings
 from gems.memory.locks import FileLocks, ThreadTaken, hold_async, is_taken
 from gems.memory.packing import STAGED, Home
+from gems.memory.shared_artifacts import SharedArtifacts, is_image
+from gems.memory.shelves import Entry
 from gems.memory.stores import FileStores, others_keep_pictures
 from gems.memory.threads import Names
 
@@ -77,6 +81,8 @@ class Plan:
     trajectories: list[str] = field(default_factory=list)
     """Trajectories of journal and ledger that no thread has."""
     images: list[Path] = field(default_factory=list)
+    shared: list[Entry] = field(default_factory=list)
+    """Images, and what was left of storing some, in the store that machines share."""
     parts: list[Path] = field(default_factory=list)
     """Files that were being written when their process died."""
     locks: list[Path] = field(default_factory=list)
@@ -96,7 +102,16 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether there is nothing to remove."""
         return not any(
-            (self.threads, self.thinned, self.staged, self.trajectories, self.images, self.parts, self.locks)
+            (
+                self.threads,
+                self.thinned,
+                self.staged,
+                self.trajectories,
+                self.images,
+                self.shared,
+                self.parts,
+                self.locks,
+            )
         )
 
 
@@ -143,6 +158,8 @@ async def plan(home: Home, wishes: Wishes, now: float | None = None) -> Plan:
         found.spared.append("pictures: another database keeps threads with pictures in this GEMS_HOME, too")
         found.images.clear()
         found.image_bytes = sum(map(_size, found.parts))
+    if isinstance(home.artifacts, SharedArtifacts):
+        await _find_shared(home.artifacts, needed.artifacts, found)
     kept = [it.id for it in threads if it.id not in gone] + [run.thread_id for run in runs if run.thread_id not in gone]
     if isinstance(home.stores.locks, FileLocks):
         found.locks = [it for it in home.stores.locks.leftovers(kept) if _is_old(it, moment) and not is_taken(it)]
@@ -169,6 +186,8 @@ async def prune(home: Home, found: Plan) -> Plan:
         if await _remove_image(home, path):
             done.images.append(path)
             done.image_bytes += size
+    if isinstance(home.artifacts, SharedArtifacts):
+        await _remove_shared(home, home.artifacts, found, again, done)
     for path in sorted(set(found.parts) & set(again.parts)):
         size = _size(path)
         with suppress(OSError):
@@ -178,6 +197,7 @@ async def prune(home: Home, found: Plan) -> Plan:
     if isinstance(home.stores.locks, FileLocks):
         locks = sorted(set(found.locks) & set(again.locks))
         done.locks = [path for path in locks if home.stores.locks.remove_leftover(path)]
+    await _forget_owners(home, done)
     done.checkpoint_bytes = _bytes_of(done)
     if isinstance(home.stores, FileStores):
         await asyncio.to_thread(_shrink, home.settings.home)
@@ -355,8 +375,47 @@ async def _received(home: Home, but: Collection[str]) -> set[str]:
     return named
 
 
+async def _find_shared(artifacts: SharedArtifacts, needed: Collection[str], found: Plan) -> None:
+    """What nobody needs of the shared store, by its own clock. Whether images there are damaged is not looked at."""
+    listing = await artifacts.listing()
+    old = [it for it in listing.leftovers if listing.now - it.moment > YOUNG]
+    if listing.others:
+        found.spared.append(f"pictures: {listing.others} more databases name pictures of {artifacts.shelf.place}")
+    else:
+        images = (it for it in listing.images if listing.now - it.moment > YOUNG)
+        old += [it for it in images if PurePosixPath(it.name).stem not in needed]
+    found.shared = old
+    found.image_bytes += sum(it.size for it in old)
+
+
+async def _remove_shared(home: Home, artifacts: SharedArtifacts, found: Plan, again: Plan, done: Plan) -> None:
+    names = {it.name for it in found.shared}
+    for entry in again.shared:
+        if entry.name not in names:
+            continue
+        artifact = PurePosixPath(entry.name).stem
+        if not is_image(entry.name):
+            await asyncio.to_thread(artifacts.shelf.remove, entry.name)
+        elif not await artifacts.remove(artifact, YOUNG, partial(home.ledger.names, artifact)):
+            continue
+        done.shared.append(entry)
+        done.image_bytes += entry.size
+
+
+async def _forget_owners(home: Home, done: Plan) -> None:
+    gone = [path.stem for path in (*done.images, *(PurePosixPath(it.name) for it in done.shared if is_image(it.name)))]
+    if gone and home.stores.may_hold("holdings"):
+        await SqlHoldings(home.stores.database("holdings")).forget(gone)
+
+
+def _files_of(home: Home) -> FileArtifacts:
+    """Images on this machine; where machines share a store, those that could not be sent to it."""
+    own = home.artifacts
+    return own if isinstance(own, FileArtifacts) else FileArtifacts(own.unsent.folder)
+
+
 def _find_files(home: Home, needed: Collection[str], now: float, found: Plan) -> None:
-    folder = home.artifacts.folder
+    folder = _files_of(home).folder
     for path in sorted(folder.glob("*/*")):
         if not _is_old(path, now):
             continue
@@ -374,7 +433,7 @@ def _find_files(home: Home, needed: Collection[str], now: float, found: Plan) ->
 def _is_stored_at(home: Home, path: Path) -> bool:
     """Whether the store would look there for what the name says; other files are not ours."""
     try:
-        return home.artifacts.path(path.stem) == path
+        return _files_of(home).path(path.stem) == path
     except GemsConfigError:
         return False
 

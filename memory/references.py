@@ -25,6 +25,10 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 """Filters of warnings belong to the whole process; and a large picture takes 120 MB while it is read."""
 
 
+class ReferenceTooLarge(GemsConfigError):
+    """A picture with more bytes or pixels than are read."""
+
+
 def read_reference(path: Path) -> bytes:
     """The file as a reference image.
 
@@ -42,24 +46,31 @@ def read_reference(path: Path) -> bytes:
 def as_reference(content: bytes, name: str) -> bytes:
     """The picture as an upright PNG in RGB of at most 2048 pixels a side, without its metadata: photos carry places.
 
+    What is transparent becomes white. Of a picture that moves, its first frame is taken.
+
     Raises:
-        GemsConfigError: the bytes are no picture, or too many.
+        ReferenceTooLarge: it has too many bytes or pixels.
+        GemsConfigError: the bytes are no picture.
     """
     if len(content) > MOST_BYTES:
-        raise GemsConfigError(f"the reference image {name} is larger than {MOST_BYTES // 2**20} MiB: scale it down")
+        raise ReferenceTooLarge(f"the reference image {name} is larger than {MOST_BYTES // 2**20} MiB: scale it down")
     try:
         with _quietly(), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise GemsConfigError(
+                raise ReferenceTooLarge(
                     f"the reference image {name} has {image.width}x{image.height} pixels; the limit is "
                     f"{MOST_PIXELS // 10**6} million: scale it down"
                 )
-            picture = _in_eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
+            picture = on_white(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise GemsConfigError(
             f"the reference image {name} is no PNG, JPEG, WebP, GIF, BMP or TIFF that can be read"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # so many that Pillow does not even open it
+        raise ReferenceTooLarge(
+            f"the reference image {name} has far too many pixels; the limit is {MOST_PIXELS // 10**6} million: scale it down"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise GemsConfigError(f"the reference image {name} is no picture that can be read: {error}") from error
     picture.thumbnail((MOST_SIDE, MOST_SIDE))
     buffer = io.BytesIO()
@@ -76,7 +87,17 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _in_eight_bits(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture in RGB. Alone, Pillow shows the colours that lie under what is transparent."""
+    if image.mode.startswith("I;16") or not image.has_transparency_data:
+        return in_eight_bits(image).convert("RGB")
+    picture = image.convert("RGBA")
+    flat = Image.new("RGB", picture.size, "white")
+    flat.paste(picture, mask=picture.getchannel("A"))
+    return flat
+
+
+def in_eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits scaled to 8, where Pillow alone would turn all but the darkest tones white."""
     if not image.mode.startswith("I;16"):
         return image

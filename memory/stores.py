@@ -1,18 +1,24 @@
-"""Where this machine keeps things: files under GEMS_HOME, or the Postgres database of GEMS_DATABASE_URL."""
+"""Where this machine keeps things: files under GEMS_HOME, or what GEMS_DATABASE_URL and GEMS_ARTIFACTS_URL name."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
 from gems.core.errors import GemsConfigError
 from gems.core.settings import Settings
+from gems.memory.artifacts import FileArtifacts
 from gems.memory.checkpoints import Checkpoints, PostgresCheckpoints, SqliteCheckpoints
 from gems.memory.database import Database, SqliteFile
+from gems.memory.identity import identity_of
 from gems.memory.locks import FileLocks, PostgresLocks, ThreadLocks
+from gems.memory.object_shelf import object_shelf_at
 from gems.memory.postgres import Postgres, postgres_at
+from gems.memory.shared_artifacts import SharedArtifacts
+from gems.memory.shelves import FolderShelf, folder_of
 from gems.memory.stops import SqlStops
 
 DATABASES: Final = "databases"
@@ -97,6 +103,27 @@ def stores_of(settings: Settings) -> Stores:
         note.parent.mkdir(parents=True, exist_ok=True)
         note.touch()
     return PostgresStores(database)
+
+
+def images_of(settings: Settings, stores: Callable[[], Stores] | None = None) -> FileArtifacts | SharedArtifacts:
+    """Where images lie: below the home, or at GEMS_ARTIFACTS_URL. Nothing is opened yet.
+
+    Args:
+        settings: The machine's settings.
+        stores: Gives, when an image is first stored, what the settings keep besides; default: made anew.
+
+    Raises:
+        GemsConfigError: the URL cannot be used.
+    """
+    if settings.artifacts_url is None:
+        return FileArtifacts(settings.home / "artifacts")
+    folder = folder_of(settings.artifacts_url)
+    shelf = FolderShelf(folder) if folder else object_shelf_at(settings.artifacts_url)
+
+    def database() -> str:
+        return identity_of((stores() if stores else stores_of(settings)).database("identity"))
+
+    return SharedArtifacts(shelf, settings.home, database)
 
 
 def others_keep_pictures(settings: Settings) -> bool:

@@ -32,9 +32,9 @@ from gems.core.ports import RunRecord, Services
 from gems.core.settings import Settings, load_settings
 from gems.core.state import GemsState
 from gems.graph import open_graph
-from gems.memory import FileArtifacts, SqlRuns
+from gems.memory import SqlRuns
 from gems.memory.migrations import up_to_date
-from gems.memory.stores import stores_of
+from gems.memory.stores import images_of, stores_of
 
 
 def start(
@@ -118,7 +118,7 @@ def report(target: Target) -> int:
     run = asyncio.run(load_run(target.thread_id))
     path = target.out or target.folder / "report.html"
     folder = OutFolder(path.parent)
-    artifacts = FileArtifacts(run.settings.home / "artifacts")
+    artifacts = images_of(run.settings)
     page = asyncio.run(render_report(target.thread_id, run.state, artifacts, run.state["options"]["models"]))
     folder.prepare()
     try:
@@ -152,8 +152,8 @@ async def load_run(thread_id: str) -> StoredRun:
     if "request" not in state:
         raise _no_run(thread_id)
     question = question_of(snapshot)
-    path = FileArtifacts(settings.home / "artifacts").path
-    outcome = outcome_of(thread_id, state, path, waiting=question.value if question else None)
+    place = images_of(settings).place
+    outcome = outcome_of(thread_id, state, place, waiting=question.value if question else None)
     return StoredRun(state, outcome, settings)
 
 

@@ -42,7 +42,8 @@ from gems.core.state import Role
 from gems.graph import make_services
 from gems.memory import FileArtifacts, SqlRuns
 from gems.memory.png import to_png
-from gems.memory.stores import stores_of
+from gems.memory.shared_artifacts import CACHE, SharedArtifacts
+from gems.memory.stores import images_of, stores_of
 from gems.nodes.critic import JUDGE
 from gems.nodes.decomposer import DECOMPOSE
 
@@ -104,6 +105,7 @@ def _findings(profile_name: str | None, services: Services | None, here: _Here, 
     if parts[-1].endpoint.provider == "sketch":
         yield from check_packages(_drawing_packages(profile), here.version)
     yield _home(settings)
+    yield from _artifacts(settings)
     yield from _database(settings)
     yield from _skills(services)
     if settings.replay:
@@ -175,13 +177,29 @@ def _drawing_packages(profile: Profile) -> dict[str, str]:
 
 
 def _home(settings: Settings) -> Finding:
+    images = images_of(settings) if settings.artifacts_url is None else FileArtifacts(settings.home / CACHE)
     try:
-        asyncio.run(FileArtifacts(settings.home / "artifacts").check())
+        asyncio.run(images.check())
     except GemsConfigError as error:
         return Finding("home", "bad", str(error))
     free = shutil.disk_usage(settings.home).free
     found = f"{settings.home}, {free / 2**30:,.1f} GiB free"
     return Finding("home", "warn" if free < _LOW else "ok", found, "free some space" if free < _LOW else "")
+
+
+def _artifacts(settings: Settings) -> Iterator[Finding]:
+    """Whether the store that machines share takes an object, and gives it back."""
+    started = time.monotonic()
+    try:
+        store = images_of(settings)
+        if not isinstance(store, SharedArtifacts):
+            return
+        asyncio.run(store.probe())
+    except GemsError as error:
+        yield Finding("artifacts", "bad", str(error))
+    else:
+        took = duration(time.monotonic() - started)
+        yield Finding("artifacts", "ok", f"{store.shelf.place}: written, read and removed in {took}")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

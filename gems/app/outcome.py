@@ -168,7 +168,7 @@ def refused(thread_id: str | None, error: BaseException) -> Outcome:
 def outcome_of(
     thread_id: str,
     state: GemsState,
-    path: Callable[[str], Path],
+    path: Callable[[str], Path | str],
     *,
     stopped: bool = False,
     waiting: Mapping[str, Any] | None = None,
@@ -234,7 +234,7 @@ def spent(state: GemsState) -> dict[str, float]:
     return {**counted, **timed, "seconds": round(seconds_spent(state.get("spans", [])), 3)}  # type: ignore[dict-item]
 
 
-def _best_result(best: Attempt, path: Callable[[str], Path]) -> Best:
+def _best_result(best: Attempt, path: Callable[[str], Path | str]) -> Best:
     artifact = best["artifact"]
     return Best(artifact, str(path(artifact)), best["prompt"], best["seed"], best["round"])
 
@@ -258,7 +258,7 @@ def _requirement_results(state: GemsState, best: Attempt | None) -> list[Require
     return results
 
 
-def attempt_result(state: GemsState, attempt: Attempt, path: Callable[[str], Path]) -> AttemptResult:
+def attempt_result(state: GemsState, attempt: Attempt, path: Callable[[str], Path | str]) -> AttemptResult:
     """One attempt whole."""
     artifact = attempt.get("artifact")
     return AttemptResult(

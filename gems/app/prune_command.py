@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import click
 from rich.console import Console
@@ -18,6 +19,7 @@ from gems.core.settings import load_settings
 from gems.memory.packing import home_of
 from gems.memory.pruning import Plan, Wishes, plan
 from gems.memory.pruning import prune as remove
+from gems.memory.shared_artifacts import is_image
 
 MOST_TOLD = 20
 """Threads that are named."""
@@ -84,21 +86,24 @@ def _lines(found: Plan) -> Iterator[str]:
         yield f"{plural(len(found.staged), 'import')} that came to no end"
     if found.trajectories:
         yield f"what journal and ledger know of {plural(len(found.trajectories), 'run')} that no thread has"
-    if found.images or found.parts:
-        parts = f" and {plural(len(found.parts), 'part of one')}" if found.parts else ""
-        yield f"{plural(len(found.images), 'image')} that no run needs{parts} ({size_of(found.image_bytes)})"
+    images = len(found.images) + sum(is_image(it.name) for it in found.shared)
+    halves = len(found.parts) + sum(not is_image(it.name) for it in found.shared)
+    if images or halves:
+        parts = f" and {plural(halves, 'part of one')}" if halves else ""
+        yield f"{plural(images, 'image')} that no run needs{parts} ({size_of(found.image_bytes)})"
     if found.locks:
         yield plural(len(found.locks), "lock file")
 
 
 def _as_json(plan_: Plan) -> dict[str, object]:
+    images = [it for it in plan_.shared if is_image(it.name)]
     return {
         "threads": [it.id for it in plan_.threads],
         "checkpoints": {it.id: len(it.checkpoints) for it in plan_.thinned},
         "imports": plan_.staged,
         "trajectories": plan_.trajectories,
-        "images": [path.stem for path in plan_.images],
-        "parts": len(plan_.parts),
+        "images": [*(path.stem for path in plan_.images), *(PurePosixPath(it.name).stem for it in images)],
+        "parts": len(plan_.parts) + len(plan_.shared) - len(images),
         "locks": len(plan_.locks),
         "damaged": [path.stem for path in plan_.damaged],
         "left": plan_.spared,

@@ -8,24 +8,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from gems import __version__
+from gems.app.decoding import decoded
 from gems.app.outcome import NO_VERDICT, best_attempt, spent
 from gems.app.prompt_diff import Piece, compare_prompts
 from gems.app.said import conversation, ruled_by_user, told_digest
 from gems.app.score_plot import ScorePlot, plot_scores
 from gems.app.wording import TICKS, cost, duration, money, percent, stopped_because
 from gems.core.errors import GemsError
-from gems.core.ports import ArtifactStore
 from gems.core.state import Attempt, Digest, Experience, GemsState, Request, Requirement, Verdict
+from gems.memory.references import on_white
 
 _SIDE: Final = {"best": 1024, "round": 640, "strip": 168}
 """Longest side, in pixels, of the pictures in the page."""
 _QUALITY: Final = 86
+
+
+class Pictures(Protocol):
+    """Where images are read: what an `ArtifactStore` can, or less."""
+
+    async def get(self, artifact: str) -> bytes:
+        """The bytes of an image.
+
+        Raises:
+            GemsError: it is lost; its words stand in the image's place.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ class Page:
 
 
 async def render_report(
-    thread_id: str, state: GemsState, artifacts: ArtifactStore, models: Mapping[str, str] | None = None
+    thread_id: str, state: GemsState, artifacts: Pictures, models: Mapping[str, str] | None = None
 ) -> str:
     """The page as HTML. It loads nothing: pictures are scaled JPEGs inside it.
 
@@ -133,6 +146,10 @@ async def render_report(
         usage=spent(state),
         started=_date(state),
     )
+    return await decoded(_render, page)
+
+
+def _render(page: Page) -> str:
     return _environment().get_template("report.html.jinja").render(page=page, version=__version__)
 
 
@@ -150,7 +167,7 @@ def _environment() -> Environment:
     return environment
 
 
-async def _rounds(state: GemsState, artifacts: ArtifactStore) -> list[Round]:
+async def _rounds(state: GemsState, artifacts: Pictures) -> list[Round]:
     attempts = state.get("attempts", [])
     experiences = {experience["round"]: experience for experience in state.get("experiences", [])}
     # The diagnosis in the state is of the round before the newest proposals.
@@ -173,22 +190,22 @@ def _remarks(state: GemsState, number: int) -> list[str]:
     return [remark["text"] for remark in state.get("remarks", []) if remark["round"] == number]
 
 
-async def _picture(attempt: Attempt, artifacts: ArtifactStore, use: str) -> _Picture:
+async def _picture(attempt: Attempt, artifacts: Pictures, use: str) -> _Picture:
     if "artifact" not in attempt:
         return _Picture(None, attempt.get("error", "not drawn yet"))
     return await _stored_picture(attempt["artifact"], artifacts, use)
 
 
-async def _stored_picture(artifact: str, artifacts: ArtifactStore, use: str) -> _Picture:
+async def _stored_picture(artifact: str, artifacts: Pictures, use: str) -> _Picture:
     try:
-        return _Picture(_data_uri(await artifacts.get(artifact), _SIDE[use]), "")
+        return _Picture(await decoded(_data_uri, await artifacts.get(artifact), _SIDE[use]), "")
     except (GemsError, OSError) as error:
         # One lost picture must not cost the person the rest of the page.
         return _Picture(None, str(error))
 
 
 async def _candidate(
-    state: GemsState, attempt: Attempt, before: str | None, artifacts: ArtifactStore, use: str
+    state: GemsState, attempt: Attempt, before: str | None, artifacts: Pictures, use: str
 ) -> Candidate:
     picture = await _picture(attempt, artifacts, use)
     best = best_attempt(state)
@@ -234,10 +251,8 @@ def _leader(attempts: Sequence[Attempt]) -> Attempt:
 
 def _data_uri(content: bytes, side: int) -> str:
     with Image.open(io.BytesIO(content)) as opened:
-        picture = opened.convert("RGBA")
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    flat = Image.new("RGB", picture.size, "white")
-    flat.paste(picture, mask=picture.getchannel("A"))
+        flat = on_white(opened)
+    flat.thumbnail((side, side), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()
     flat.save(jpeg, "JPEG", quality=_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

@@ -63,7 +63,7 @@ class Person(Protocol):
         ...
 
 
-def person_at_terminal(console: Console, path: Callable[[str], Path], *, as_json: bool) -> Person | None:
+def person_at_terminal(console: Console, path: Callable[[str], Path | str], *, as_json: bool) -> Person | None:
     """The person, where there is a terminal to talk at. `path` says where an artifact lies."""
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return None
@@ -73,7 +73,7 @@ def person_at_terminal(console: Console, path: Callable[[str], Path], *, as_json
 class TerminalPerson:
     """Asks on the terminal. What does not fit is explained, and asked again."""
 
-    def __init__(self, console: Console, path: Callable[[str], Path], read: Read | None = None) -> None:
+    def __init__(self, console: Console, path: Callable[[str], Path | str], read: Read | None = None) -> None:
         """Show on `console`; lines come from `read` (default: the terminal)."""
         self._console = console
         self._path = path

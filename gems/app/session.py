@@ -21,12 +21,12 @@ from gems.app.waiting import Question
 from gems.app.wording import finished_because, raised, stopped_because
 from gems.core.context import GemsContext, explain
 from gems.core.errors import GemsConfigError
-from gems.core.ports import Services
+from gems.core.ports import ArtifactStore, Services
 from gems.core.settings import load_settings
 from gems.core.state import GemsState
 from gems.graph import MachineServices, open_graph
-from gems.memory import FileArtifacts
 from gems.memory.references import keep_reference
+from gems.memory.stores import images_of
 
 __all__ = ["Session", "Target", "open_session"]
 
@@ -42,7 +42,7 @@ class Session:
     """A thread, opened to be run."""
 
     def __init__(
-        self, run: ThreadRun, services: Services, artifacts: FileArtifacts, target: Target, context: Mapping[str, Any]
+        self, run: ThreadRun, services: Services, artifacts: ArtifactStore, target: Target, context: Mapping[str, Any]
     ) -> None:
         """Work on `run` with the options in `context`."""
         self._run = run
@@ -224,8 +224,8 @@ async def open_session(
     except ValidationError as error:
         raise explain(error, "option") from error
     used = services or MachineServices(settings)
-    artifacts = FileArtifacts(settings.home / "artifacts")
-    asked = person or person_at_terminal(console, artifacts.path, as_json=target.as_json)
+    artifacts = images_of(settings)
+    asked = person or person_at_terminal(console, artifacts.place, as_json=target.as_json)
     async with open_graph(settings, services=used) as graph:
         run = ThreadRun(graph, artifacts, target, console, asked)
         yield Session(run, used, artifacts, target, given)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from gems.app.question_view import show_question
 from gems.app.review_terminal import Person
 from gems.app.runner import Call, drive, thread_config
 from gems.app.waiting import Question, question_of
-from gems.core.errors import GemsConfigError
+from gems.core.errors import GemsConfigError, GemsError
 from gems.core.ports import ArtifactStore
 from gems.core.state import GemsState
 from gems.graph import GemsGraph
@@ -80,7 +81,7 @@ class ThreadRun:
         self._artifacts = artifacts
         self._folder = OutFolder(target.folder)
         self.person = person
-        self.view = ProgressView(console, target.thread_id, artifacts.path)
+        self.view = ProgressView(console, target.thread_id, artifacts.place)
         self.context: dict[str, Any] = {}
         """Options of every invocation."""
 
@@ -125,8 +126,9 @@ class ThreadRun:
         """Ask the person as long as the run waits for one and goes on by the answers; then write the folder."""
         now = await self.standing()
         while now.question is not None and ending == Ending():
+            await _bring_here(self._artifacts, [it["artifact"] for it in now.question.shown if "artifact" in it])
             if self.person is None:
-                show_question(now.question, self._console, self._artifacts.path)
+                show_question(now.question, self._console, self._artifacts.place)
                 break
             asked = now.question.id
             answer = self.person.answer(now.question)
@@ -140,7 +142,7 @@ class ThreadRun:
             now = await self.standing()
         waiting = now.question.value if now.question else None
         outcome = outcome_of(
-            self._target.thread_id, now.state, self._artifacts.path, stopped=ending.stopped, waiting=waiting
+            self._target.thread_id, now.state, self._artifacts.place, stopped=ending.stopped, waiting=waiting
         )
         if outcome.best is not None:
             self._folder.prepare()
@@ -148,3 +150,10 @@ class ThreadRun:
             exported = await export_run(self._folder, self._target.thread_id, now.state, self._artifacts, names)
             outcome = outcome.exported(exported.folder, exported.best, exported.problems)
         return outcome if ending.error is None else outcome.with_error(ending.error)
+
+
+async def _bring_here(artifacts: ArtifactStore, pictures: Iterable[str]) -> None:
+    """Have files of the pictures that a person is asked about, where another machine drew them; one that is lost is not."""
+    for artifact in pictures:
+        with suppress(GemsError):
+            await artifacts.get(artifact)

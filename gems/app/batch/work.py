@@ -20,7 +20,7 @@ from gems.app.batch.rows import Row, told
 from gems.app.batch.tally import Tally
 from gems.app.outcome import Outcome, outcome_of
 from gems.app.runner import thread_config
-from gems.core.errors import GemsConfigError, GemsError, GemsRunError, ModelOutage
+from gems.core.errors import GemsConfigError, GemsError, GemsRunError, ModelOutage, StoreOutage
 from gems.core.events import Event
 from gems.core.ports import ArtifactStore
 from gems.core.state import GemsState
@@ -163,7 +163,7 @@ class BatchWork:
             self._outputs.view.began(row)
             ending = await self._go(row, is_begun=standing == "begun")
         snapshot = await self._snapshot(row)
-        if isinstance(ending.error, ModelOutage) and self._may_try_again:
+        if isinstance(ending.error, ModelOutage | StoreOutage) and self._may_try_again:
             self._again.append(row)
             self._outputs.view.postponed(row, ending.error)
             return snapshot
@@ -191,7 +191,7 @@ class BatchWork:
         self._outputs.view.event(event)
 
     def _outcome(self, row: Row, snapshot: StateSnapshot, ending: Ending) -> Outcome:
-        outcome = outcome_of(row.thread_id, _state(snapshot), self._artifacts.path, stopped=ending.stopped)
+        outcome = outcome_of(row.thread_id, _state(snapshot), self._artifacts.place, stopped=ending.stopped)
         error = ending.error
         if error is None and outcome.status == "running":
             error = GemsRunError(f"the run waits for a person: `gems review {row.thread_id}` goes on")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gems.app.own_names import is_loopback, is_own_name
 from gems.app.serve.refusals import Refusal
 from gems.core.errors import GemsConfigError
 
@@ -67,16 +67,6 @@ def access_for(host: str, tokens: tuple[SecretStr, ...], *, anyone: bool) -> Acc
     return Access(tokens, own_names_only=at_home and not tokens)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address means this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class Doorkeeper:
     """Turns requests away before anything of them is read."""
 
@@ -95,7 +85,7 @@ class Doorkeeper:
             await refusal.response(scope["path"])(scope, receive, send)
 
     def _refusal(self, path: str, headers: Headers) -> Refusal | None:
-        if self._own_names_only and not _is_own_name(host := headers.get("host", "")):
+        if self._own_names_only and not is_own_name(host := headers.get("host", "")):
             return Refusal(
                 400, f"this server answers to localhost, not to {host[:80]!r}: ask it there, or set {TOKENS} on it"
             )
@@ -126,12 +116,3 @@ class Doorkeeper:
         # All are compared, so that the time taken says nothing about which one was nearly right.
         matches = [hmac.compare_digest(presented, token) for token in self._tokens]
         return scheme.lower() == "bearer" and any(matches)
-
-
-def _is_own_name(host: str) -> bool:
-    """Whether a Host header names this machine, at any port: a tunnel may lead here from another one."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    return "@" not in host and is_loopback(name)

@@ -40,7 +40,7 @@ async def read_json(request: Request, most: int) -> dict[str, Any]:
         Refusal: it is longer, or no JSON object.
         ClientGone: the client hung up.
     """
-    body = await _read(request, most)
+    body = await read_body(request, most)
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -62,7 +62,7 @@ async def read_form(request: Request, most: int) -> Form:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise Refusal(400, f"content-type {kind[:40]!r}: edits are multipart/form-data with a file `image`")
-    body = await _read(request, most)
+    body = await read_body(request, most)
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -113,7 +113,13 @@ def _opened(content: bytes) -> Image.Image:
     raise Refusal(400, f"the picture cannot be used: {problem}", param="image", code="invalid_image")
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def read_body(request: Request, most: int) -> bytes:
+    """A body of `most` bytes or fewer.
+
+    Raises:
+        Refusal: it is longer, or does not arrive.
+        ClientGone: the client hung up.
+    """
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told) > most:
         raise _too_large(most)
