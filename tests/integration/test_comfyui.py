@@ -75,7 +75,7 @@ def size(content: bytes) -> tuple[int, int]:
 
 
 async def until(happened: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110  # what happens, happens in the server under test
             await asyncio.sleep(0.005)
 

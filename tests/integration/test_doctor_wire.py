@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -20,8 +20,10 @@ import pytest
 from gems.app.exam_pictures import make_pictures
 from gems.app.machine import Addresses, look_around
 from gems.core.messages import TaskInput
+from gems.core.profiles import ChatOptions
 from gems.evals.loopback import ChatServer, ImageServer, Loopback, OllamaNative
 from gems.evals.tiny import build_tiny
+from gems.evals.warm import Warm
 
 GEMS = [sys.executable, "-c", "from gems.app.cli import main; main()"]
 PICTURES = 12
@@ -82,11 +84,20 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def gems(*arguments: str) -> subprocess.CompletedProcess[str]:
+Gems = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def gems(warm: Warm) -> Gems:
+    return lambda *arguments: warm.run([*GEMS, *arguments])
+
+
+def anew(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs it in an interpreter of its own."""
     return subprocess.run([*GEMS, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_exam_finds_the_lies_of_a_server(server: Server) -> None:
+def test_the_exam_finds_the_lies_of_a_server(server: Server, gems: Gems) -> None:
     ended = gems("doctor", "--critic", "--pictures", str(PICTURES), "--json")
     assert ended.returncode == 0, ended.stderr
     record = json.loads(ended.stdout)
@@ -107,7 +118,7 @@ def test_the_exam_finds_the_lies_of_a_server(server: Server) -> None:
     assert KEY not in ended.stdout + ended.stderr
 
 
-def test_the_exam_keeps_within_its_money(server: Server) -> None:
+def test_the_exam_keeps_within_its_money(server: Server, gems: Gems) -> None:
     ended = gems("doctor", "--critic", "--pictures", str(PICTURES), "--max-calls", "4", "--json")
     assert ended.returncode == 0, ended.stderr
     record = json.loads(ended.stdout)
@@ -115,24 +126,17 @@ def test_the_exam_keeps_within_its_money(server: Server) -> None:
 
 
 @unix_only
-def test_ctrl_c_prints_what_was_measured(server: Server) -> None:
+def test_ctrl_c_prints_what_was_measured(server: Server, warm: Warm) -> None:
     server.liar.delay = 1.0
-    exam = subprocess.Popen(
-        [*GEMS, "doctor", "--critic", "--pictures", str(PICTURES), "--max-calls", "100"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        give_up = time.monotonic() + 60
-        while not server.loopback.log.chat and time.monotonic() < give_up:
-            time.sleep(0.05)
-        time.sleep(1.3)  # the first pictures are answered, the next are on their way
-        exam.send_signal(signal.SIGINT)
-        out, err = exam.communicate(timeout=30)
-    finally:
-        exam.kill()
-    assert exam.returncode == 130, err
+    exam = warm.start([*GEMS, "doctor", "--critic", "--pictures", str(PICTURES), "--max-calls", "100"])
+    give_up = time.monotonic() + 60
+    # Of a second lot, so the first pictures are answered, and these are on their way.
+    while len(server.loopback.log.chat) <= ChatOptions().concurrency and time.monotonic() < give_up:
+        time.sleep(0.02)
+    exam.send_signal(signal.SIGINT)
+    ended = exam.done()
+    out, err = ended.stdout, ended.stderr
+    assert ended.returncode == 130, err
     assert "Ended early: you stopped it" in out
     assert "Icons are not photographs" in out
     assert "Traceback" not in err
@@ -141,7 +145,7 @@ def test_ctrl_c_prints_what_was_measured(server: Server) -> None:
 
 
 def test_the_doctor_looks_at_the_server_itself(server: Server) -> None:
-    ended = gems("doctor")
+    ended = anew("doctor")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{server.url} answers and has eye" in ended.stdout
     assert "which cost money" in ended.stdout
@@ -149,7 +153,7 @@ def test_the_doctor_looks_at_the_server_itself(server: Server) -> None:
     assert KEY not in ended.stdout + ended.stderr
 
 
-def test_the_doctor_draws_with_weights_of_its_own_in_turn_with_an_ollama(tmp_path: Path) -> None:
+def test_the_doctor_draws_with_weights_of_its_own_in_turn_with_an_ollama(tmp_path: Path, warm_with_torch: Warm) -> None:
     folder = build_tiny("sd-turbo", tmp_path / "tiny")
     native = OllamaNative()
     with Loopback(ChatServer(Liar(), "ollama", model="eye", native=native)) as running:
@@ -158,7 +162,7 @@ def test_the_doctor_draws_with_weights_of_its_own_in_turn_with_an_ollama(tmp_pat
             f'images = "diffusers:{folder}"\nsize = "64x64"\noverlap = false\nlocal.device = "cpu"\n',
             encoding="utf-8",
         )
-        ended = gems("doctor")
+        ended = warm_with_torch.run([*GEMS, "doctor"])
     assert ended.returncode == 0, ended.stdout + ended.stderr
     told = {line.split()[1]: line for line in ended.stdout.splitlines() if line.startswith(("ok", "warn", "bad"))}
     assert f"{folder} is whole" in told["weights"]
@@ -177,7 +181,7 @@ async def test_init_finds_it(server: Server, tmp_path: Path) -> None:
     ]
 
 
-def test_init_writes_a_file_that_the_doctor_takes() -> None:
+def test_init_writes_a_file_that_the_doctor_takes(gems: Gems) -> None:
     ended = gems("init", "--yes")
     assert ended.returncode == 0, ended.stderr
     assert "gems doctor" in ended.stdout

@@ -23,9 +23,11 @@ from gems.core.profiles import DrawingOptions, LocalOptions, Profile
 from gems.core.settings import Settings
 from gems.core.state import Attempt, GemsState
 from gems.evals.tiny import TINY_FAMILIES, build_tiny
+from gems.evals.warm import Warm
 from gems.graph import OwnServices, open_graph
 from gems.memory import FileArtifacts
 
+GEMS = [sys.executable, "-c", "from gems.app.cli import main; main()"]
 RUNS = 8
 ROUNDING = 1
 """Of 255: pictures drawn together are computed in another order than alone."""
@@ -133,20 +135,24 @@ def test_the_command_line_draws_with_local_weights_from_cold(tmp_path: Path) -> 
         assert noise not in done.stdout + done.stderr
 
 
-def test_weights_that_are_not_there_are_told_before_anything_is_spent(tmp_path: Path) -> None:
-    done = gems(tmp_path, "run", "a red apple", "--profile", "z-image-turbo")
+def test_weights_that_are_not_there_are_told_before_anything_is_spent(tmp_path: Path, warm: Warm) -> None:
+    command = [*GEMS, "run", "a red apple", "--profile", "z-image-turbo"]
+    done = warm.run(command, environment(tmp_path), tmp_path)
     assert done.returncode == 2
     assert "gems pull Tongyi-MAI/Z-Image-Turbo" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+def environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GEMS_", "HF_"))}
+    return kept | {"GEMS_HOME": str(folder / "home"), "HF_HUB_CACHE": str(folder / "hub"), "OMP_NUM_THREADS": "1"}
+
+
 def gems(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GEMS_", "HF_"))}
-    own = {"GEMS_HOME": str(folder / "home"), "HF_HUB_CACHE": str(folder / "hub"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-c", "from gems.app.cli import main; main()", *arguments],
+        [*GEMS, *arguments],
         cwd=folder,
-        env=environment | own,
+        env=environment(folder),
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -1,4 +1,7 @@
-"""`gems pull` as a process, with Hugging Face's own client, from a hub on loopback that holds a tiny pipeline."""
+"""`gems pull` as a process, with Hugging Face's own client, from a hub on loopback that holds a tiny pipeline.
+
+The first test starts new interpreters. The others fork theirs, which import the hub's client, and so read its variables, anew.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from gems.evals.loopback.hub import digest
 from gems.evals.loopback.log import Entry
 from gems.evals.loopback.wire import Reply, Request, html_page
 from gems.evals.tiny import build_tiny, write_gguf
+from gems.evals.warm import Warm
 
 GEMS = [sys.executable, "-c", "from gems.app.cli import main; main()"]
 ID = "acme/tiny-z"
@@ -60,11 +64,21 @@ def environment(url: str, home: Path, extra: Mapping[str, str]) -> dict[str, str
 
 
 @pytest.fixture
-def pull(server: Loopback, tmp_path: Path) -> Pull:
+def pull(server: Loopback, tmp_path: Path, warm: Warm) -> Pull:
     """Runs `gems pull` to its end."""
 
     def run(*arguments: str, url: str = server.url, **extra: str) -> subprocess.CompletedProcess[str]:
-        env = environment(url, tmp_path / "hf", extra)
+        return warm.run([*GEMS, "pull", *arguments], environment(url, tmp_path / "hf", extra))
+
+    return run
+
+
+@pytest.fixture
+def pull_anew(server: Loopback, tmp_path: Path) -> Pull:
+    """The same in an interpreter of its own."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        env = environment(server.url, tmp_path / "hf", {})
         command = [*GEMS, "pull", *arguments]
         return subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False
@@ -88,8 +102,10 @@ def snapshot(cache: Path, model: HubModel) -> Path:
     return cache / "models--acme--tiny-z" / "snapshots" / model.commit
 
 
-def test_a_whole_model_is_pulled_and_found(pull: Pull, hub: HubServer, model: HubModel, cache: Path) -> None:
-    done = pull(ID, "--yes")
+def test_a_whole_model_is_pulled_and_found(
+    pull_anew: Pull, pull: Pull, hub: HubServer, model: HubModel, cache: Path
+) -> None:
+    done = pull_anew(ID, "--yes")
     assert (done.returncode, done.stderr) == (0, "")
     assert "licence   apache-2.0" in done.stdout
     assert "Downloaded." in done.stdout
@@ -125,14 +141,15 @@ for name in sys.argv[2:]:
 
 
 def test_hugging_faces_own_client_takes_the_cache_for_its_own(
-    pull: Pull, hub: HubServer, server: Loopback, model: HubModel, cache: Path, tmp_path: Path
+    pull: Pull, hub: HubServer, server: Loopback, model: HubModel, cache: Path, tmp_path: Path, warm: Warm
 ) -> None:
     assert pull(ID, "--yes").returncode == 0
     sent = hub.delivered.copy()
     names = sorted(files_in(snapshot(cache, model)))
     env = environment(server.url, tmp_path / "hf", {})
-    command = [sys.executable, "-c", ASK_AGAIN, ID, *names]
-    told = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True).stdout.split("\n")
+    asked = warm.run([sys.executable, "-c", ASK_AGAIN, ID, *names], env)
+    assert asked.returncode == 0, asked.stderr
+    told = asked.stdout.split("\n")
     assert told[:-1] == [str(snapshot(cache, model)), *(str(snapshot(cache, model) / name) for name in names)]
     assert hub.delivered == sent
     assert [it.path for it in server.log.entries if it.path.endswith(TRANSFORMER)][-1:]
@@ -193,7 +210,7 @@ def test_other_bytes_are_not_kept(pull: Pull, hub: HubServer, model: HubModel, c
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process can be interrupted there as a terminal does it")
 def test_what_was_interrupted_goes_on_and_no_byte_is_sent_twice(
-    pull: Pull, hub: HubServer, server: Loopback, model: HubModel, cache: Path, tmp_path: Path
+    pull: Pull, hub: HubServer, server: Loopback, model: HubModel, cache: Path, tmp_path: Path, warm: Warm
 ) -> None:
     # Each reply with the large file is cut in half, so that it pauses again and again.
     hub.plan, hub.least = always("half"), 1_000_000
@@ -201,19 +218,17 @@ def test_what_was_interrupted_goes_on_and_no_byte_is_sent_twice(
     length = len(model.files[TRANSFORMER])
     part = cache / "models--acme--tiny-z" / "blobs" / f"{blob}.gems.incomplete"
     env = environment(server.url, tmp_path / "hf", {})
-    with subprocess.Popen(
-        [*GEMS, "pull", ID, "--yes"], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as it:
-        deadline = time.monotonic() + 60
-        while not (part.exists() and part.stat().st_size > length // 4):
-            assert time.monotonic() < deadline
-            assert it.poll() is None, it.communicate()
-            time.sleep(0.02)
-        it.send_signal(signal.SIGINT)
-        out, err = it.communicate(timeout=60)
-    assert it.returncode == 130
-    assert "What has arrived is kept: run it again, and it goes on from there." in out
-    assert "Stopped." in err
+    it = warm.start([*GEMS, "pull", ID, "--yes"], env)
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > length // 4):
+        assert time.monotonic() < deadline
+        assert it.poll() is None, it.out + it.err
+        time.sleep(0.02)
+    it.send_signal(signal.SIGINT)
+    ended = it.done()
+    assert ended.returncode == 130
+    assert "What has arrived is kept: run it again, and it goes on from there." in ended.stdout
+    assert "Stopped." in ended.stderr
     kept = part.stat().st_size
     # What was on its way when the signal came is lost.
     on_its_way = hub.delivered[blob] - kept

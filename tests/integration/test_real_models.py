@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from langchain_core.tracers.schemas import Run
 import gems
 from gems.core.settings import load_settings
 from gems.evals.loopback import ChatServer, ImageServer, Loopback, exactly, seeing
+from gems.evals.warm import Warm
 from gems.graph import open_graph
 
 TORCH = (
@@ -97,20 +98,35 @@ def settings(folder: Path, url: str) -> None:
     )
 
 
-def command(folder: Path, *arguments: str, site: Path | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
+def environment(folder: Path, **extra: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TEMP") if name in os.environ}
-    environment = {**kept, "GEMS_HOME": str(folder / "home"), "HOME": str(folder), **extra}
-    path = f"sys.path.insert(0, {str(site)!r}); " if site else ""
-    code = f"import sys; {path}from gems.app.cli import main; main({list(arguments)!r})"
+    return {**kept, "GEMS_HOME": str(folder / "home"), "HOME": str(folder), **extra}
+
+
+def from_site(site: Path, folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a new interpreter that sees nothing but what is installed there."""
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); from gems.app.cli import main; main({list(arguments)!r})"
     return subprocess.run(
-        [sys.executable, *(["-S"] if site else []), "-c", code],
+        [sys.executable, "-S", "-c", code],
         cwd=folder,
-        env=environment,
+        env=environment(folder, **extra),
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(warm: Warm) -> Command:
+    def run(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        code = "from gems.app.cli import main; main()"
+        return warm.run([sys.executable, "-c", code, *arguments], environment(folder, **extra), folder)
+
+    return run
 
 
 KEYS = {"MY_CHAT_KEY": CHAT_KEY, "MY_IMAGE_KEY": IMAGE_KEY}
@@ -126,16 +142,16 @@ def test_a_profile_that_needs_no_torch_runs_where_there_is_none(
         in subprocess.run([sys.executable, "-S", "-c", probe], capture_output=True, text=True, check=False).stderr
     )
     for arguments in (("run", PROMPT, "--json", "--seed", "3"), ("doctor",), ("runs",)):
-        done = command(tmp_path, *arguments, site=site_without_torch, **KEYS)
+        done = from_site(site_without_torch, tmp_path, *arguments, **KEYS)
         assert done.returncode == 0, done.stderr + done.stdout
         if "--json" in arguments:
             assert json.loads(done.stdout)["stop_reason"] == "satisfied"
-    refused = command(tmp_path, "run", PROMPT, "--profile", "sketch", site=site_without_torch)
+    refused = from_site(site_without_torch, tmp_path, "run", PROMPT, "--profile", "sketch")
     assert refused.returncode == 2
     assert "torch" in refused.stderr
 
 
-def test_no_key_is_ever_told(tmp_path: Path, server: Loopback) -> None:
+def test_no_key_is_ever_told(tmp_path: Path, server: Loopback, command: Command) -> None:
     settings(tmp_path, server.url)
     recorded = {"GEMS_RECORD": str(tmp_path / "tape"), **KEYS}
     said = [
@@ -149,7 +165,7 @@ def test_no_key_is_ever_told(tmp_path: Path, server: Loopback) -> None:
     assert (tmp_path / "gems-out" / "t" / "best.png").is_file()
 
 
-def test_a_server_that_repeats_the_key_in_its_error_does_not_make_us_tell_it(tmp_path: Path) -> None:
+def test_a_server_that_repeats_the_key_in_its_error_does_not_make_us_tell_it(tmp_path: Path, command: Command) -> None:
     chat = ChatServer(seeing(), "openai", key="sk-another-key-0123456789")
     with Loopback(chat, ImageServer("sglang", key=IMAGE_KEY)) as server:
         settings(tmp_path, server.url)
@@ -163,7 +179,7 @@ def test_a_server_that_repeats_the_key_in_its_error_does_not_make_us_tell_it(tmp
     _check_untold(tmp_path, said)
 
 
-def test_a_server_of_images_that_repeats_its_key_neither(tmp_path: Path) -> None:
+def test_a_server_of_images_that_repeats_its_key_neither(tmp_path: Path, command: Command) -> None:
     with Loopback(ChatServer(seeing(), "openai"), ImageServer("sglang", key="other", plan=exactly())) as server:
         settings(tmp_path, server.url)
         said = [command(tmp_path, "run", PROMPT, "--thread", "t", "--debug", **KEYS)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from gems.core.errors import GemsConfigError
 from gems.core.ports import DrawRequest
 from gems.core.profiles import DrawingOptions, Endpoint
 from gems.evals.tiny import build_tiny
+from gems.evals.warm import Forked, Warm
 
 GEMS = [sys.executable, "-c", "from gems.app.cli import main; main()"]
 TOKEN = "integration-test-token"
@@ -38,22 +40,18 @@ QUICK: dict[str, Any] = {"prompt": "a red cat", "size": "64x64", "steps": 2}
 
 
 class Server:
-    """`gems serve` with these arguments."""
+    """`gems serve` as a process: a new interpreter, or a fork."""
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
-        self.log = folder / f"serve-{time.monotonic_ns()}.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*GEMS, "serve", *arguments],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-            )
+    def __init__(self, process: subprocess.Popen[str] | Forked, log: Path | None = None) -> None:
+        self.process = process
+        self._log = log
 
     @property
     def said(self) -> str:
-        return self.log.read_text()
+        if isinstance(self.process, Forked):
+            return self.process.out + self.process.err
+        assert self._log is not None
+        return self._log.read_text()
 
     def url(self) -> str:
         """Wait until it is ready."""
@@ -63,7 +61,7 @@ class Server:
                 return found.group(1)
             if self.process.poll() is not None:
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError(self.said)
 
     def end(self, number: int = signal.SIGTERM) -> int:
@@ -72,14 +70,32 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    server = Server(folder, *arguments, "--port", "0", **environment)
+def running(server: Server) -> Iterator[Server]:
     try:
         yield server
     finally:
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait(30)
+
+
+def anew(folder: Path, *arguments: str) -> Server:
+    """A new interpreter's."""
+    log = folder / "serve.log"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [*GEMS, "serve", *arguments, "--port", "0"],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            text=True,
+        )
+    return Server(process, log)
+
+
+def forked(warm: Warm, folder: Path, *arguments: str, **environment: str) -> Server:
+    return Server(warm.start([*GEMS, "serve", *arguments, "--port", "0"], {**os.environ, **environment}, folder))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +109,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(home: Path) -> Iterator[str]:
     """A server that all tests share which leave it as it is."""
-    with running(home, "./sd-turbo") as server:
+    with running(anew(home, "./sd-turbo")) as server:
         yield server.url()
 
 
@@ -194,32 +210,45 @@ def test_eight_at_once_draw_what_each_draws_alone(url: str) -> None:
     assert len(set(together)) == 8
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_hangs_up_stops_its_drawing(url: str, stream: bool) -> None:
-    cancelled, batches = number(url, "gems_cancelled_total"), number(url, "gems_batches_total")
-    long = QUICK | {"steps": 500, "size": "256x256", "stream": stream}
+def read_five_steps(url: str, order: dict[str, Any]) -> None:
     seen = 0
-    with (
-        contextlib.suppress(httpx.ReadTimeout),
-        httpx.stream("POST", f"{url}/v1/images/generations", json=long, timeout=0.7) as reply,
-    ):
+    with httpx.stream("POST", f"{url}/v1/images/generations", json=order | {"stream": True}, timeout=60) as reply:
         for line in reply.iter_lines():
             seen += line.startswith("data: ")
             if seen == 5:
-                break
-    assert seen == (5 if stream else 0)
-    started = time.monotonic()
-    while number(url, "gems_batches_total") == batches:
-        assert time.monotonic() - started < 20, "the drawing goes on"
-        time.sleep(0.05)
+                return
+    raise AssertionError(f"only {seen} steps")
+
+
+def wait_while(it_is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while it_is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def ask_and_wait_until_it_is_drawn(url: str, order: dict[str, Any]) -> None:
+    body, address = json.dumps(order).encode(), httpx.URL(url)
+    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: {address.host}:{address.port}\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection((address.host, address.port or 80), 60) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+        wait_while(lambda: number(url, "gems_drawing") == 0, "nothing is drawn")
+
+
+@pytest.mark.parametrize("leave", [ask_and_wait_until_it_is_drawn, read_five_steps])
+def test_a_client_that_hangs_up_stops_its_drawing(url: str, leave: Callable[[str, dict[str, Any]], None]) -> None:
+    cancelled, batches = number(url, "gems_cancelled_total"), number(url, "gems_batches_total")
+    leave(url, QUICK | {"steps": 500, "size": "256x256"})
+    wait_while(lambda: number(url, "gems_batches_total") == batches, "the drawing goes on")
     assert number(url, "gems_cancelled_total") == cancelled + 1
     assert number(url, "gems_drawing") == 0
     assert httpx.post(f"{url}/v1/images/generations", json=QUICK, timeout=60).status_code == 200
 
 
-def test_a_server_for_others_wants_its_token_and_a_signal_lets_it_finish(home: Path) -> None:
+def test_a_server_for_others_wants_its_token_and_a_signal_lets_it_finish(home: Path, warm_with_torch: Warm) -> None:
     arguments = ("./sd-turbo", "--host", "0.0.0.0", "--devices", "all", "--queue", "2")
-    with running(home, *arguments, GEMS_SERVE_TOKENS=TOKEN) as server, ThreadPoolExecutor(1) as clients:
+    started = forked(warm_with_torch, home, *arguments, GEMS_SERVE_TOKENS=TOKEN)
+    with running(started) as server, ThreadPoolExecutor(1) as clients:
         url = server.url()
         assert "images_api_key_env" in server.said
         assert httpx.get(f"{url}/health").status_code == 200
@@ -227,8 +256,7 @@ def test_a_server_for_others_wants_its_token_and_a_signal_lets_it_finish(home: P
         with httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
             assert client.post("/v1/images/generations", json=QUICK | {"n": 3}).status_code == 400
             work = clients.submit(client.post, "/v1/images/generations", json=QUICK | {"steps": 60})
-            while "gems_drawing 1" not in client.get("/metrics").text:
-                time.sleep(0.01)
+            wait_while(lambda: "gems_drawing 1" not in client.get("/metrics").text, "nothing is drawn")
             assert server.end() == 0
             assert work.result().status_code == 200
         assert server.said.rstrip().endswith("Stopped.")
@@ -236,16 +264,14 @@ def test_a_server_for_others_wants_its_token_and_a_signal_lets_it_finish(home: P
         assert TOKEN not in server.said
 
 
-def test_a_second_signal_waits_for_nothing(home: Path) -> None:
-    with running(home, "./sd-turbo") as server, ThreadPoolExecutor(1) as clients:
+def test_a_second_signal_waits_for_nothing(home: Path, warm_with_torch: Warm) -> None:
+    with running(forked(warm_with_torch, home, "./sd-turbo")) as server, ThreadPoolExecutor(1) as clients:
         url = server.url()
         long = QUICK | {"steps": 500, "size": "512x512"}
         work = clients.submit(lambda: httpx.post(f"{url}/v1/images/generations", json=long, timeout=60))
-        while number(url, "gems_drawing") == 0:
-            time.sleep(0.01)
+        wait_while(lambda: number(url, "gems_drawing") == 0, "nothing is drawn")
         server.process.send_signal(signal.SIGINT)
-        while httpx.get(f"{url}/health").json()["status"] != "stopping":
-            time.sleep(0.01)
+        wait_while(lambda: httpx.get(f"{url}/health").json()["status"] != "stopping", "it does not stop")
         assert httpx.post(f"{url}/v1/images/generations", json=QUICK).status_code == 503
         started = time.monotonic()
         assert server.end(signal.SIGINT) == 0
@@ -253,24 +279,24 @@ def test_a_second_signal_waits_for_nothing(home: Path) -> None:
         assert work.result().status_code == 503
 
 
-def refused(folder: Path, *arguments: str) -> str:
-    run = subprocess.run(
-        [*GEMS, "serve", *arguments], capture_output=True, text=True, cwd=folder, timeout=120, check=False
-    )
+def refused(warm: Warm, folder: Path, *arguments: str) -> str:
+    run = warm.run([*GEMS, "serve", *arguments], cwd=folder)
     assert run.returncode == 2
     assert run.stdout == ""
     assert "Traceback" not in run.stderr
     return " ".join(run.stderr.split())
 
 
-def test_what_cannot_be_served_is_told_at_once(home: Path) -> None:
+def test_what_cannot_be_served_is_told_at_once(home: Path, warm_with_torch: Warm) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"--port {port}: something listens there already" in refused(home, "./sd-turbo", "--port", port)
-    assert "lets other machines in" in refused(home, "./sd-turbo", "--host", "0.0.0.0")
-    assert "nowhere" in refused(home, "./nowhere")
-    assert "cuda:7" in refused(home, "./sd-turbo", "--devices", "cuda:7", "--port", "0")
-    assert "would be called 'sd-turbo'" in refused(home, "./sd-turbo", str(home / "sd-turbo"))
+        assert f"--port {port}: something listens there already" in refused(
+            warm_with_torch, home, "./sd-turbo", "--port", port
+        )
+    assert "lets other machines in" in refused(warm_with_torch, home, "./sd-turbo", "--host", "0.0.0.0")
+    assert "nowhere" in refused(warm_with_torch, home, "./nowhere")
+    assert "cuda:7" in refused(warm_with_torch, home, "./sd-turbo", "--devices", "cuda:7", "--port", "0")
+    assert "would be called 'sd-turbo'" in refused(warm_with_torch, home, "./sd-turbo", str(home / "sd-turbo"))
 
 
 def test_weights_that_cannot_be_loaded_end_the_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_a_run_of_another_process_stops_after_its_step(
     assert json.loads(capsys.readouterr().out) == {"thread_id": "t", "status": "asked"}
     assert gems("stop", "t") == 0
     assert capsys.readouterr().out.endswith("Stopped. Go on with: gems resume t\n")
-    out, _ = run.communicate(timeout=20)
+    out, _ = run.communicate(timeout=120)
     assert run.returncode == 0
     told = json.loads(out)
     assert told["status"] == "running"

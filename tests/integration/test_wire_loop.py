@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,14 +49,19 @@ MARKS = ["+-+", "++-", "+++"]
 ROUNDS = 4
 SEEDS = 20
 TOGETHER = 8
-PATIENCE, SLOW = 1.5, 2.5
-"""Seconds that the clients wait, and that a slow reply takes."""
-HASTE, LATE = 1.0, 1.5
-"""The same, where one run has the machine for itself."""
+PATIENCE, SLOW = 3.0, 9.0
+"""Seconds that the clients wait, and that a slow reply takes: far apart, as the machine may be slow too."""
+HASTE = 0.5
+"""Seconds that a client waits who is not answered in any case."""
 
 
 def settings_for(
-    home: Path, url: str, images: ImageFlavour, patience: float = PATIENCE, critic: CriticMode = "batch"
+    home: Path,
+    url: str,
+    images: ImageFlavour,
+    chat_seconds: float = 60.0,
+    drawing_seconds: float = 60.0,
+    critic: CriticMode = "batch",
 ) -> Settings:
     server = "auto" if images == "reference" else images
     provider = "reference" if images == "reference" else "openai"
@@ -66,8 +71,8 @@ def settings_for(
         images=f"{provider}:loopback-image",
         images_base_url=url if images == "reference" else f"{url}/v1",
         api_key_env="WIRE_KEY",
-        chat=ChatOptions(seconds=patience),
-        drawing=DrawingOptions(server=server, seconds=patience),
+        chat=ChatOptions(seconds=chat_seconds),
+        drawing=DrawingOptions(server=server, seconds=drawing_seconds),
         size="1024x1024" if images == "openai" else "64x64",
         max_calls=1000,
         max_images=100,
@@ -110,7 +115,7 @@ async def run(
     return Run(state, resumed, log, settings)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _collected() -> Iterator[None]:
     """What this file leaves behind is collected here, and not in another test."""
     yield
@@ -121,16 +126,28 @@ def verdict_names(state: GemsState) -> list[dict[str, str]]:
     return [{name: it["verdict"] for name, it in attempt["verdicts"].items()} for attempt in state["attempts"]]
 
 
-async def check_clean(home: Path, chat: ChatFlavour, images: ImageFlavour) -> None:
+class Expected(NamedTuple):
+    """What a run comes to with scripted models, which no server can change."""
+
+    state: GemsState
+    tasks: Counter[str]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     role = rehearse(MARKS)
-    inside = settings_for(home / "inside", "http://127.0.0.1:1", images)
-    services = OwnServices(inside, chat=role, images=ScriptedImages())
-    expected = await run(inside, Log(), services)
+    settings = settings_for(tmp_path_factory.mktemp("inside"), "http://127.0.0.1:1", "vllm-omni")
+    services = OwnServices(settings, chat=role, images=ScriptedImages())
+    state = asyncio.run(run(settings, Log(), services)).state
+    return Expected(state, Counter(task.task for task in role.history))
+
+
+async def check_clean(home: Path, chat: ChatFlavour, images: ImageFlavour, expected: Expected) -> None:
     with Loopback(ChatServer(brain_of(rehearse(MARKS)), chat, key=KEY, thinks=True), ImageServer(images)) as server:
-        wired = await run(settings_for(home / "wired", server.url, images), server.log)
+        wired = await run(settings_for(home, server.url, images), server.log)
     assert wired.state["stop_reason"] == "satisfied" == expected.state["stop_reason"]
     assert verdict_names(wired.state) == verdict_names(expected.state)
-    assert tasks_of(server.log) == Counter(task.task for task in role.history)
+    assert tasks_of(server.log) == expected.tasks
     assert len(server.log.drawn) == len(MARKS) == wired.state["usage"]["images"]
     assert wired.state["usage"]["mllm_calls"] == expected.state["usage"]["mllm_calls"]
     answered = [entry for entry in server.log.chat if entry.status == 200]
@@ -146,16 +163,16 @@ def tasks_of(log: Log) -> Counter[str]:
 
 @pytest.mark.parametrize("chat", CHAT_FLAVOURS)
 async def test_a_clean_run_is_as_with_scripted_models_whatever_the_chat_server(
-    chat: ChatFlavour, tmp_path: Path
+    chat: ChatFlavour, tmp_path: Path, expected: Expected
 ) -> None:
-    await check_clean(tmp_path, chat, "vllm-omni")
+    await check_clean(tmp_path, chat, "vllm-omni", expected)
 
 
 @pytest.mark.parametrize("images", IMAGE_FLAVOURS)
 async def test_a_clean_run_is_as_with_scripted_models_whatever_the_image_server(
-    images: ImageFlavour, tmp_path: Path
+    images: ImageFlavour, tmp_path: Path, expected: Expected
 ) -> None:
-    await check_clean(tmp_path, "vllm", images)
+    await check_clean(tmp_path, "vllm", images, expected)
 
 
 @pytest.mark.parametrize("fault", [it for it in SPOIL if it not in NO_MESSAGE])
@@ -173,45 +190,106 @@ async def test_a_model_that_answers_nothing_but_faults_is_not_believed(fault: st
         assert it.state["stop_reason"] == "unverified"
 
 
-@pytest.mark.parametrize("fault", [*TRANSPORT, *NO_MESSAGE])
-async def test_a_chat_server_that_is_down_stops_the_run_before_anything_is_drawn(fault: str, tmp_path: Path) -> None:
-    server = Loopback(ChatServer(seeing(), plan=always(fault), slow=LATE, key=KEY), ImageServer())
-    with server, pytest.raises(ModelOutage) as caught:
-        await run(settings_for(tmp_path, server.url, "vllm-omni", HASTE), server.log)
-    assert KEY not in str(caught.value)
-    assert server.log.drawn == []
-    assert max(Counter(entry.task for entry in server.log.chat).values()) <= 1 + ChatOptions().retries
+class Ended(NamedTuple):
+    """How a run ended: with a result, or stopped by an outage."""
+
+    run: Run | None
+    error: ModelOutage | None
+    log: Log
+
+    @property
+    def state(self) -> GemsState:
+        assert self.run is not None, self.error
+        return self.run.state
 
 
-@pytest.mark.parametrize("fault", ["429", "hang_up", "no_choices"])
-async def test_a_critic_that_is_away_leaves_pictures_unverified(fault: str, tmp_path: Path) -> None:
-    chat = ChatServer(seeing(), plan=always(fault), dirty_tasks={"judge"}, key=KEY)
-    with Loopback(chat, ImageServer()) as server:
-        it = await run(settings_for(tmp_path, server.url, "vllm-omni", HASTE), server.log)
-    assert it.state["stop_reason"] == "unverified"
-    assert [set(names.values()) for names in verdict_names(it.state)] == [{"unknown"}]
-    assert len(server.log.drawn) == 1
+async def end_of(home: Path, chat: ChatServer, images: ImageServer, **seconds: float) -> Ended:
+    with Loopback(chat, images) as server:
+        try:
+            done = await run(settings_for(home, server.url, "vllm-omni", **seconds), server.log)
+        except ModelOutage as error:
+            return Ended(None, error, server.log)
+    return Ended(done, None, server.log)
+
+
+def all_at_once(ends: Mapping[str, Coroutine[Any, Any, Ended]]) -> dict[str, Ended]:
+    """The runs of a kind of fault are mostly waits between repeats, which pass for all of them together."""
+
+    async def gathered() -> list[Ended]:
+        return await asyncio.gather(*ends.values())
+
+    return dict(zip(ends, asyncio.run(gathered()), strict=True))
+
+
+CHAT_DOWN = (*TRANSPORT, *NO_MESSAGE)
+CRITIC_AWAY = ("429", "hang_up", "no_choices")
+
+
+@pytest.fixture(scope="module")
+def with_chat_down(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    def end(fault: str) -> Coroutine[Any, Any, Ended]:
+        chat = ChatServer(seeing(), plan=always(fault), slow=SLOW, key=KEY)
+        seconds = {"chat_seconds": HASTE} if fault == "slow" else {}
+        return end_of(tmp_path_factory.mktemp("down"), chat, ImageServer(), **seconds)
+
+    return all_at_once({fault: end(fault) for fault in CHAT_DOWN})
+
+
+@pytest.mark.parametrize("fault", CHAT_DOWN)
+def test_a_chat_server_that_is_down_stops_the_run_before_anything_is_drawn(
+    fault: str, with_chat_down: dict[str, Ended]
+) -> None:
+    ended = with_chat_down[fault]
+    assert isinstance(ended.error, ModelOutage)
+    assert KEY not in str(ended.error)
+    assert ended.log.drawn == []
+    assert max(Counter(entry.task for entry in ended.log.chat).values()) <= 1 + ChatOptions().retries
+
+
+@pytest.fixture(scope="module")
+def with_critic_away(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    def end(fault: str) -> Coroutine[Any, Any, Ended]:
+        chat = ChatServer(seeing(), plan=always(fault), dirty_tasks={"judge"}, key=KEY)
+        return end_of(tmp_path_factory.mktemp("away"), chat, ImageServer())
+
+    return all_at_once({fault: end(fault) for fault in CRITIC_AWAY})
+
+
+@pytest.mark.parametrize("fault", CRITIC_AWAY)
+def test_a_critic_that_is_away_leaves_pictures_unverified(fault: str, with_critic_away: dict[str, Ended]) -> None:
+    ended = with_critic_away[fault]
+    assert ended.state["stop_reason"] == "unverified"
+    assert [set(names.values()) for names in verdict_names(ended.state)] == [{"unknown"}]
+    assert len(ended.log.drawn) == 1
+
+
+@pytest.fixture(scope="module")
+def with_faulty_drawings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    def end(fault: str) -> Coroutine[Any, Any, Ended]:
+        images = ImageServer(plan=always(fault), slow=SLOW, key=KEY)
+        seconds = {"drawing_seconds": HASTE} if fault == "slow" else {}
+        return end_of(tmp_path_factory.mktemp("faulty"), ChatServer(seeing(), key=KEY), images, **seconds)
+
+    return all_at_once({fault: end(fault) for fault in IMAGE_FAULTS})
 
 
 @pytest.mark.parametrize("fault", IMAGE_FAULTS)
-async def test_a_drawing_that_may_have_been_paid_for_is_made_once_more_at_most(fault: str, tmp_path: Path) -> None:
-    server = Loopback(ChatServer(seeing(), key=KEY), ImageServer(plan=always(fault), slow=LATE, key=KEY))
-    settings = settings_for(tmp_path, server.url, "vllm-omni", HASTE)
-    with server:
-        if fault == "moderation":
-            it = await run(settings, server.log)
-            assert it.state["stop_reason"] == "max_rounds"
-            assert {attempt["failure"] for attempt in it.state["attempts"]} == {"refused"}
-            prompts = Counter(entry.prompt for entry in server.log.of("images"))
-            assert set(prompts.values()) == {1}, "what was refused is reworded, not repeated"
-            assert len(prompts) == ROUNDS
-            return
-        with pytest.raises(ModelOutage) as caught:
-            await run(settings, server.log)
-    assert KEY not in str(caught.value)
-    entries = server.log.of("images")
+def test_a_drawing_that_may_have_been_paid_for_is_made_once_more_at_most(
+    fault: str, with_faulty_drawings: dict[str, Ended]
+) -> None:
+    ended = with_faulty_drawings[fault]
+    entries = ended.log.of("images")
+    if fault == "moderation":
+        assert ended.state["stop_reason"] == "max_rounds"
+        assert {attempt["failure"] for attempt in ended.state["attempts"]} == {"refused"}
+        prompts = Counter(entry.prompt for entry in entries)
+        assert set(prompts.values()) == {1}, "what was refused is reworded, not repeated"
+        assert len(prompts) == ROUNDS
+        return
+    assert isinstance(ended.error, ModelOutage)
+    assert KEY not in str(ended.error)
     assert len(entries) == (1 + DrawingOptions().retries if fault in FREE else 2)
-    assert len(server.log.drawn) == (0 if fault in FREE else 2)
+    assert len(ended.log.drawn) == (0 if fault in FREE else 2)
 
 
 async def dirty_run(home: Path, seed: int) -> Run:
@@ -223,7 +301,8 @@ async def dirty_run(home: Path, seed: int) -> Run:
         ChatServer(seeing(), chat, plan=seeded(seed, CHAT_FAULTS), slow=SLOW, key=KEY, thinks=thinks),
         ImageServer(images, plan=seeded(-seed - 1, IMAGE_FAULTS), slow=SLOW, key=KEY if images != "reference" else ""),
     ) as server:
-        settings = settings_for(home / str(seed), server.url, images, critic="single" if seed % 5 == 0 else "batch")
+        critic: CriticMode = "single" if seed % 5 == 0 else "batch"
+        settings = settings_for(home / str(seed), server.url, images, PATIENCE, PATIENCE, critic)
         return await run(settings, server.log, resumes=10, candidates=1 + seed % 2)
 
 

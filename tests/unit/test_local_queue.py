@@ -65,7 +65,7 @@ def test_the_oldest_goes_first_whatever_it_is() -> None:
 
 
 def test_a_go_waits_a_moment_for_company_but_not_when_it_is_full() -> None:
-    waiting = queue(job(0), window=0.2)
+    waiting = queue(job(0), window=0.6)
     threading.Timer(0.05, waiting.put, [job(1)]).start()
     assert take(waiting) == [0, 1]
     started = time.monotonic()

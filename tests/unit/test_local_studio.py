@@ -79,7 +79,7 @@ def pixels(painted: Painted) -> Any:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what changes it is another thread
             await asyncio.sleep(0.005)
 
@@ -174,11 +174,11 @@ async def test_others_in_the_same_go_are_drawn_on(tiny: Folder) -> None:
 
 
 async def test_an_order_cancelled_while_it_waits_is_never_drawn(tiny: Folder) -> None:
-    async with studio(window=0.3) as made:
+    async with studio(window=1.0) as made:
         waiting = asyncio.create_task(made.draw(order(tiny("sd-turbo"))))
         await until(lambda: made.figures().waiting == 1)
         waiting.cancel()
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.2)
         assert made.figures() == Figures(cancelled=1)
 
 
@@ -250,7 +250,7 @@ async def test_of_a_batch_without_memory_the_cancelled_are_left_out(tiny: Folder
 
     def pause() -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(60)
         raise_out_of_memory()
 
     async with studio(loader=Loader(lambda it: once_before_a_call(it.pipe, pause))) as made:

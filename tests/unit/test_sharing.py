@@ -241,7 +241,7 @@ async def test_who_waits_for_the_turn_takes_no_place() -> None:
         entering = asyncio.create_task(waiting.here().__aenter__())
         await settle()
         assert not entering.done()
-        async with asyncio.timeout(1), places.here():
+        async with asyncio.timeout(30), places.here():
             pass  # a role elsewhere, behind the same proxy, still finds one
         entering.cancel()
 
@@ -254,7 +254,7 @@ async def test_who_waits_for_the_turn_has_reserved_nothing() -> None:
     async with turnstile.turn("drawing"):
         asked = asyncio.create_task(call(way, well))
         await settle()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             assert await call(elsewhere, well) == "well"
     with pytest.raises(BudgetSpent, match="max_calls"):
         await asked
@@ -267,7 +267,7 @@ async def test_the_time_of_the_trajectory_ends_while_it_waits() -> None:
     async with turnstile.turn("drawing"):
         with pytest.raises(BudgetSpent, match="max_seconds"):
             await call(way, well)
-    async with asyncio.timeout(1), turnstile.turn("drawing"):
+    async with asyncio.timeout(30), turnstile.turn("drawing"):
         pass
 
 
@@ -276,7 +276,7 @@ async def test_between_its_repeats_a_call_lets_the_other_side_in() -> None:
     order: list[str] = []
 
     async def wait(_: float) -> None:
-        async with asyncio.timeout(1), turnstile.turn("drawing"):
+        async with asyncio.timeout(30), turnstile.turn("drawing"):
             order.append("drawing")
 
     async def fail_once() -> str:
@@ -379,7 +379,7 @@ async def test_a_question_that_fails_ends_its_turn() -> None:
     role = shared(turnstile).role(speaker, CountedRole(speaker))
     with pytest.raises(ModelOutage, match="down"):
         await role.ask(QUESTION, RoundNote)
-    async with asyncio.timeout(1), turnstile.turn("drawing"):
+    async with asyncio.timeout(30), turnstile.turn("drawing"):
         pass
 
 
@@ -391,7 +391,7 @@ async def test_an_own_role_that_waits_has_reserved_nothing_and_ends_with_the_tra
     async with turnstile.turn("drawing"):
         asked = asyncio.create_task(role.ask(QUESTION, RoundNote))
         await settle()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             await asyncio.gather(*(elsewhere.ask(QUESTION, RoundNote) for _ in range(2)))
         with pytest.raises(BudgetSpent, match="max_seconds"):
             await asked

@@ -481,6 +481,6 @@ def test_nothing_is_lost_and_nothing_crashes_whatever_is_said() -> None:
 
 def test_long_messages_are_read_in_reasonable_time() -> None:
     message = "make the dog blue, and the cat red and with a hat, then the car green but not the tree; " * 4
-    start = time.perf_counter()
+    start = time.process_time()
     amended("a dog, a cat, a car and a tree next to a dragon", message * 3)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

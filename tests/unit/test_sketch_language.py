@@ -495,9 +495,9 @@ def test_any_text_can_be_read() -> None:
     "part", ["a red dog and ", "x", '"', "one ", "red, ", "(a ", "a black and two ", "a cat, ", "do not "]
 )
 def test_long_texts_are_read_in_time(part: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     read_prompt((part * 20_000)[:20_000])
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 # Questions.

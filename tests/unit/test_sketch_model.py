@@ -374,9 +374,9 @@ def test_training_learns_resumes_and_saves_small_weights(tmp_path: Path, capsys:
     out = tmp_path / "weights"
     out.mkdir()
     (out / "README.md").write_text("card")
-    first = Training(tmp_path / "state", Budget(2, None), 0, torch.device("cpu"), batch=4)
+    first = Training(tmp_path / "state", Budget(1, None), 0, torch.device("cpu"), batch=4)
     first.run(out)
-    second = Training(tmp_path / "state", Budget(4, None), 0, torch.device("cpu"), batch=4)
+    second = Training(tmp_path / "state", Budget(2, None), 0, torch.device("cpu"), batch=4)
     for kept, again in zip(first.models.parameters(), second.models.parameters(), strict=True):
         assert torch.equal(kept, again)
     second.run(out)
