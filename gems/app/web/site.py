@@ -6,8 +6,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from httpx import HTTPStatusError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -102,6 +103,13 @@ async def _refused(request: Request, error: Exception) -> Response:
     return answer(status, untold(str(error)))
 
 
+async def _refused_inside(_: Request, error: Exception) -> Response:
+    """What the server's own MCP and A2A were refused when they asked it for a run: they pass it on as a failure of theirs."""
+    inner = cast("HTTPStatusError", error).response
+    retry = {name: inner.headers[name] for name in ("retry-after",) if name in inner.headers}
+    return Response(inner.content, inner.status_code, retry, inner.headers.get("content-type"))
+
+
 def make_app(
     site: Site,
     routes: Sequence[Callable[[Site], Sequence[BaseRoute]]],
@@ -127,5 +135,10 @@ def make_app(
         routes=[route for make in routes for route in make(site)],
         middleware=middleware,
         lifespan=lifespan,
-        exception_handlers={WebError: _refused, GemsError: _refused, HTTPException: _refused},
+        exception_handlers={
+            WebError: _refused,
+            GemsError: _refused,
+            HTTPException: _refused,
+            HTTPStatusError: _refused_inside,
+        },
     )

@@ -76,7 +76,8 @@ class Thread:
         if "request" not in self.state and self.error:
             return f"it was refused: {_said(self.error)}"
         if self.standing == "stopped" and self.state.get("stop_reason") != "stopped":
-            why = f"its last step failed: {_said(self.error)}" if self.error else "nobody is working on it"
+            is_failed = self.error and not self.error.startswith("CancelledError")
+            why = f"its last step failed: {_said(self.error)}" if is_failed else "nobody is working on it"
             return f"it is not finished, and can go on: {why}"
         outcome = outcome_of(self.thread_id, self.state, Path)
         if outcome.error is not None:
