@@ -5,11 +5,11 @@ Never a path, a URL or a key: those are settings of the machine. Context values 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NotRequired
 
 from langchain_core.messages import AnyMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from gems.core.errors import GemsConfigError
 from gems.core.state import MemoryMode, Mode, ReviewMode, Status, StopReason

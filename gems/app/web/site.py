@@ -104,7 +104,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _refused_inside(_: Request, error: Exception) -> Response:
-    """What the server's own MCP and A2A were refused when they asked it for a run: they pass it on as a failure of theirs."""
+    """What the server refused its own MCP and A2A inside: they would pass it on as a failure of theirs."""
     inner = cast("HTTPStatusError", error).response
     retry = {name: inner.headers[name] for name in ("retry-after",) if name in inner.headers}
     return Response(inner.content, inner.status_code, retry, inner.headers.get("content-type"))
