@@ -220,8 +220,9 @@ function makeHero({ choose }) {
   };
 }
 
-function captionOf(shown, view) {
-  const what = shown.id === state.best ? "The best so far" : isJudged(shown) ? "Chosen by you" : "Just drawn";
+function captionOf(shown, { state, chosen }) {
+  const others = isJudged(shown) ? "Ahead so far" : "Just drawn";
+  const what = shown.id === state.best ? "The best so far" : shown.id === chosen ? "Chosen by you" : others;
   return `${what}: ${label(shown.id)}, seed ${shown.seed}`;
 }
 

@@ -19,7 +19,13 @@ export function makeWatch(thread, changed) {
   function become(next) {
     const before = view;
     view = next;
-    if (!gone.signal.aborted && next !== before) changed(next, before);
+    if (gone.signal.aborted || next === before) return;
+    try {
+      changed(next, before);
+    } catch (error) {
+      // A fault of the page is told as such: it is none of the connection's.
+      reportError(error);
+    }
   }
 
   async function snapshot(signal) {
