@@ -8,12 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StateSnapshot
 
 from gems.graph.build import GemsGraph, build_graph
+from gems.graph.served_saver import ServedSaver
 from gems.graph.services import MachineServices
 from gems.graph.sessions import ExclusiveGraph, open_graph
+from gems.memory.runs import SqlRuns
 
 services: Final = MachineServices()
 """Of this process. Settings are read when first needed."""
@@ -29,6 +32,24 @@ class ServedGraph(ExclusiveGraph):
             twin.stores = services.stores
         return twin
 
+    async def _due(self, input: Any, thread_id: str, config: RunnableConfig | None) -> Any:  # noqa: A002
+        """Nothing, where it was put in before.
+
+        A server that was killed begins its runs again with their input. Where nobody else has gone on with the thread,
+        LangGraph knows it by the run's id; where the command line has, the same words would be a second request.
+        """
+        run_id = ((config or {}).get("configurable") or {}).get("run_id")
+        saver = self.checkpointer
+        if input is None or run_id is None or not isinstance(saver, BaseCheckpointSaver):
+            return input
+        thread: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+        latest = await saver.aget_tuple(thread)
+        if latest is None or latest.metadata.get("run_id") == run_id:
+            return input
+        async for _ in saver.alist(thread, filter={"run_id": run_id}, limit=1):
+            return None
+        return input
+
 
 graph: GemsGraph = ServedGraph(**build_graph(services).__dict__)
 
@@ -38,7 +59,7 @@ async def checkpointer() -> AsyncIterator[BaseCheckpointSaver[Any]]:
     """The saver that langgraph.json names."""
     stores = await asyncio.to_thread(lambda: services.stores)
     async with stores.checkpoints.open_async() as saver:
-        yield saver
+        yield ServedSaver(saver, stores, SqlRuns(stores.database("runs")))
 
 
 class Threads:

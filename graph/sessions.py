@@ -21,6 +21,8 @@ from gems.graph.build import GemsGraph, build_graph
 from gems.graph.holding import LOST, STOP, held, held_async
 from gems.graph.services import MachineServices
 from gems.graph.tracing import TracedGraph
+from gems.memory.owned import USER
+from gems.memory.runs import SqlRuns
 from gems.memory.stores import Stores, stores_of
 
 
@@ -59,7 +61,7 @@ class ExclusiveGraph(TracedGraph):
             return
         own = control or RunControl()
         with held(self.stores, thread_id, own), _explained(self.stores), _quiet(control):
-            yield from super().stream(input, config, control=own, **kwargs)
+            yield from super().stream(input, _for_owner(self.stores, thread_id, config), control=own, **kwargs)
 
     async def astream(
         self,
@@ -78,11 +80,17 @@ class ExclusiveGraph(TracedGraph):
                 await stack.enter_async_context(held_async(self.stores, thread_id, own))
                 stack.enter_context(_explained(self.stores))
                 stack.enter_context(_quiet(control))
+                config = await asyncio.to_thread(_for_owner, self.stores, thread_id, config)
+                input = await self._due(input, thread_id, config)  # noqa: A001
             # Closed with us: a stream that is left early must not run on without its lock.
             inner = cast("AsyncGenerator[Any]", super().astream(input, config, control=own, **kwargs))
             async with aclosing(inner) as parts:
                 async for part in parts:
                     yield part
+
+    async def _due(self, input: Any, thread_id: str, config: RunnableConfig | None) -> Any:  # noqa: A002, ARG002
+        """What is to be put into a thread that is held by now, where it was to be `input`."""
+        return input
 
     @contextmanager
     def held(self, config: RunnableConfig) -> Iterator[None]:
@@ -101,6 +109,15 @@ class ExclusiveGraph(TracedGraph):
     def _thread_id(self, config: RunnableConfig | None) -> str | None:
         thread_id = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
         return None if thread_id is None else str(thread_id)
+
+
+def _for_owner(stores: Stores, thread_id: str, config: RunnableConfig | None) -> RunnableConfig | None:
+    """The config of a run on a thread of a server's user, who is to have what it draws, whoever runs it. Blocks."""
+    given = (config or {}).get("configurable", {})
+    if given.get(USER) or not stores.may_hold("runs"):
+        return config
+    owner = SqlRuns(stores.database("runs")).owner_of(thread_id)
+    return merge_configs(config, {"configurable": {USER: owner}}) if owner else config
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from langgraph.config import get_config
 
@@ -11,14 +12,17 @@ from gems.core.ports import ArtifactStore
 from gems.memory.artifacts import artifact_id
 from gems.memory.holdings import SqlHoldings
 
+USER: Final = "langgraph_auth_user_id"
+"""What a server calls, in a run's configuration, whom it has recognised."""
+
 
 def current_user() -> str | None:
-    """Whom the server has recognised, in a node of a run; None elsewhere, and where no server runs the graph."""
+    """Whose run it is, in a node of one that a server's user began; None elsewhere."""
     try:
         config = get_config()
     except RuntimeError:  # nothing is being run
         return None
-    return config.get("configurable", {}).get("langgraph_auth_user_id") or None
+    return config.get("configurable", {}).get(USER) or None
 
 
 class OwnedArtifacts:

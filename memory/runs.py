@@ -44,6 +44,11 @@ class SqlRuns:
         """The line of a thread."""
         return await asyncio.to_thread(self._find, thread_id)
 
+    def owner_of(self, thread_id: str) -> str:
+        """Whose a thread is; empty: nobody's, or there is none. Blocks: call it in a thread."""
+        line = self._find(thread_id)
+        return line.owner if line else ""
+
     async def all(self) -> list[RunRecord]:
         """Every run, the newest first."""
         return await asyncio.to_thread(self._all)

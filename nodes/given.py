@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from langgraph.runtime import get_runtime
-from pydantic import ValidationError
 
-from gems.core.context import GemsContext, explain
+from gems.core.context import GemsContext
 from gems.core.state import Options
 
 CHANGEABLE: Final = (
@@ -39,10 +38,7 @@ def read_context() -> GemsContext:
         given = {name: context[name] for name in GemsContext.model_fields if name in context}
     else:
         given = {name: getattr(context, name) for name in GemsContext.model_fields if hasattr(context, name)}
-    try:
-        return GemsContext.model_validate(given)
-    except ValidationError as error:
-        raise explain(error, "option") from error
+    return GemsContext(**given)
 
 
 def options_in_force(options: Options) -> Options:

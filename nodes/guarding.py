@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
-from gems.core.context import GemsContext, Size, explain
+from gems.core.context import GemsContext, Size
 from gems.core.errors import GemsConfigError
 from gems.core.ports import Services
 from gems.core.state import GemsState, Options
@@ -33,8 +31,5 @@ async def check_state(services: Services, state: GemsState) -> None:
 
 def _check_options(options: Options) -> None:
     values: Any = options
-    try:
-        GemsContext.model_validate({name: values[name] for name in GemsContext.model_fields if name in values})
-        Size.parse(f"{options['width']}x{options['height']}")
-    except ValidationError as error:
-        raise explain(error, "option") from error
+    GemsContext(**{name: values[name] for name in GemsContext.model_fields if name in values})
+    Size.parse(f"{options['width']}x{options['height']}")

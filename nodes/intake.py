@@ -44,10 +44,15 @@ def make_intake(services: Services) -> Node:
         goes_on = bool(state.get("request")) and not read_restart(state.get("restart"))
         if prompt:
             references = await read_references(services, state.get("references") or [])
-            if goes_on and not _came_to_nothing(state):
-                update = await asyncio.to_thread(follow_up, services, state, prompt, references, context)
-            else:
+            if not goes_on or _came_to_nothing(state):
                 update = await asyncio.to_thread(_start, services, prompt, references, context)
+            elif state["best"] is None and not state.get("prompt"):
+                # A chat cannot let its run finish first: what is said before there is a picture is said of the request.
+                prompt = read_prompt(f"{state['request']['prompt']}\n{prompt}")
+                shown = list(dict.fromkeys([*state["request"].get("references", []), *references]))
+                update = await asyncio.to_thread(_start, services, prompt, shown, context)
+            else:
+                update = await asyncio.to_thread(follow_up, services, state, prompt, references, context)
         elif state.get("references"):
             raise GemsConfigError("references were given without a prompt: say what to draw")
         elif goes_on:

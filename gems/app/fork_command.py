@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import click
-from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -19,7 +18,7 @@ from gems.app.outcome import Outcome
 from gems.app.session import Target, open_session
 from gems.app.terminal import make_console, one_line, printable
 from gems.app.threads import check_thread_id
-from gems.core.context import GemsContext, explain
+from gems.core.context import GemsContext
 from gems.core.errors import GemsConfigError
 from gems.core.ports import Services
 from gems.core.settings import load_settings
@@ -60,10 +59,7 @@ def fork(
         check_thread_id(place.thread_id)
         check_thread_id(target.thread_id)
         given = {name: value for name, value in options.items() if value is not None}
-        try:
-            changes = Changes(prompt, GemsContext.model_validate(given))
-        except ValidationError as error:
-            raise explain(error, "option") from error
+        changes = Changes(prompt, GemsContext(**given))
         await load_run(place.thread_id)
         used = services or MachineServices(load_settings())
         branch = await _begin(place, target.thread_id, changes, used)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from langgraph.types import Command, StateSnapshot
-from pydantic import ValidationError
 from rich.console import Console
 
 from gems.app.changed_settings import agree_on_changes
@@ -19,7 +18,7 @@ from gems.app.runner import ENTRY, OPTIONS, is_pending
 from gems.app.thread_run import Ending, Standing, Target, ThreadRun
 from gems.app.waiting import Question
 from gems.app.wording import finished_because, raised, stopped_because
-from gems.core.context import GemsContext, explain
+from gems.core.context import GemsContext
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ArtifactStore, Services
 from gems.core.settings import load_settings
@@ -219,10 +218,7 @@ async def open_session(
     """
     settings = load_settings()
     given = {name: value for name, value in options.items() if value is not None}
-    try:
-        GemsContext.model_validate(given)
-    except ValidationError as error:
-        raise explain(error, "option") from error
+    GemsContext(**given)
     used = services or MachineServices(settings)
     artifacts = images_of(settings)
     asked = person or person_at_terminal(console, artifacts.place, as_json=target.as_json)

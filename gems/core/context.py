@@ -55,6 +55,17 @@ class GemsContext(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+    def __init__(self, **given: Any) -> None:
+        """Take the options. LangGraph calls this with what a client sent, before any node could explain what is wrong.
+
+        Raises:
+            GemsConfigError: there is no such option, or its value is not allowed.
+        """
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise explain(error, "option") from error
+
     profile: str | None = Field(default=None, title="Profile", description="A named set of models, e.g. sketch.")
     mode: Mode | None = Field(default=None, title="Mode", description="gems, or the paper's own loop.")
     max_rounds: int | None = Field(default=None, ge=1, le=100, title="Rounds", description="Most rounds of drawing.")

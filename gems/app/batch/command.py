@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -28,7 +27,7 @@ from gems.app.stopping import CtrlC
 from gems.app.terminal import make_console
 from gems.app.threads import check_thread_id
 from gems.app.wording import cost, plural
-from gems.core.context import GemsContext, Size, explain
+from gems.core.context import GemsContext, Size
 from gems.core.errors import GemsConfigError
 from gems.core.ports import ArtifactStore, Services
 from gems.core.settings import Settings, load_settings
@@ -117,10 +116,7 @@ async def _perform(
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in options.items() if value is not None}
-    try:
-        GemsContext.model_validate(given)
-    except ValidationError as error:
-        raise explain(error, "option") from error
+    GemsContext(**given)
     if "size" in given:
         given["size"] = "x".join(map(str, Size.parse(given["size"])))
     # A profile may ask a person, which a batch cannot.

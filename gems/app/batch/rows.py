@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gems.app.threads import check_thread_id
 from gems.core.context import MAX_PROMPT, GemsContext, Size, explain
@@ -45,6 +45,13 @@ class Row:
 
 class _Fields(GemsContext):
     """What may stand in a line. An empty prompt would mean something else to the graph: to go on."""
+
+    # Strict, because `"seed": true` is a slip and no number.
+    model_config = ConfigDict(strict=True)
+
+    def __init__(self, **given: Any) -> None:
+        """As pydantic's: whoever reads the line explains what is wrong with it."""
+        BaseModel.__init__(self, **given)
 
     id: str | int | None = None
     prompt: str = Field(max_length=MAX_PROMPT)
@@ -179,8 +186,7 @@ def _parse(content: bytes) -> dict[str, Any]:
     if given.get("prompt") is None:
         raise GemsConfigError("prompt is missing: say what to draw")
     try:
-        # Strict, because `"seed": true` is a slip and no number.
-        return _Fields.model_validate(given, strict=True).model_dump(exclude_unset=True)
+        return _Fields(**given).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise explain(error, "input") from error
 

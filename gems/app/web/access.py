@@ -46,6 +46,8 @@ _FROM_HERE: Final = ("same-origin", "none")
 
 BegunBy = Callable[[str], Awaitable[str | None]]
 """Whose runs are on a thread; empty: the machine's owner's, None: there are none."""
+IsRun = Callable[[str], Awaitable[bool]]
+"""Whether some process runs a thread."""
 
 
 class Caller(NamedTuple):
@@ -121,9 +123,12 @@ def owner_of_token(tokens: Mapping[str, SecretStr], given: str) -> str | None:
 class Rules:
     """What an owner may do with the LangGraph server's own resources."""
 
-    def __init__(self, settings: Settings, limits: WebLimits, quota: RunQuota, begun_by: BegunBy) -> None:
-        """Rules for a server with these settings."""
+    def __init__(
+        self, settings: Settings, limits: WebLimits, quota: RunQuota, begun_by: BegunBy, is_run: IsRun | None = None
+    ) -> None:
+        """Rules for a server with these settings. Without `is_run`, threads are deleted as they are asked to be."""
         self._begun_by = begun_by
+        self._is_run = is_run
         self._tokens = settings.tokens
         self._owner = settings.owner
         self._is_shared = bool(settings.tokens) or limits.is_open
@@ -133,7 +138,8 @@ class Rules:
         """Threads and their runs: what is made is the caller's, and of what there is only the caller's is seen.
 
         Raises:
-            Auth.exceptions.HTTPException: nobody is known, or the run is one that may not be.
+            Auth.exceptions.HTTPException: nobody is known, the run is one that may not be, or the thread that is to be
+                deleted is being run.
         """
         owner = self._known(ctx)
         if ctx.action in ("create", "create_run") or (ctx.action == "update" and value.get("metadata") is not None):
@@ -144,6 +150,8 @@ class Rules:
         if ctx.action == "create_run":
             self._check_run(value, owner)
             await self._quota.take(owner, thread or None)
+        if thread and ctx.action == "delete":
+            await self._check_rest(thread, owner)
         return {"owner": owner} if self._tokens else None
 
     async def assistants(self, ctx: Auth.types.AuthContext, value: Any) -> bool:  # noqa: ARG002
@@ -194,6 +202,14 @@ class Rules:
         begun_by = await self._begun_by(thread)
         if begun_by is not None and (begun_by or self._owner) != owner:
             raise Auth.exceptions.HTTPException(status_code=404, detail=f"Thread with ID {thread} not found")
+
+    async def _check_rest(self, thread: str, owner: str) -> None:
+        """Refuse to delete what is being run: LangGraph would let the run go on, and write the thread anew."""
+        if self._is_run is None or not await self._is_run(thread):
+            return
+        if self._tokens:
+            await self._check_thread(thread, owner)
+        raise Auth.exceptions.HTTPException(status_code=409, detail="the thread is being run: cancel its run first")
 
     def _check_run(self, value: Any, owner: str) -> None:
         kwargs = value.get("kwargs") or {}
@@ -248,10 +264,13 @@ def _machine_auth() -> Auth:
         known = await runs.find(thread)
         return known.owner if known else None
 
+    async def is_run(thread: str) -> bool:
+        return await asyncio.to_thread(lambda: services.stores.locks.is_held(thread))
+
     settings = services.settings
     limits = load_limits(settings)
     quota = RunQuota(limits.runs_at_once, ServerThreads())
-    return make_auth(Callers(settings), Rules(settings, limits, quota, begun_by))
+    return make_auth(Callers(settings), Rules(settings, limits, quota, begun_by, is_run))
 
 
 def __getattr__(name: str) -> Auth:
