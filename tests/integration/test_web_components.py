@@ -711,6 +711,14 @@ def test_a_plan_is_approved_as_it_is(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("Sent.")
 
 
+def test_a_lone_prompt_has_one_name(page: Page) -> None:
+    view = a_plan()
+    view["question"]["value"]["prompts"] = ["apples"]
+    put_review(page, view)
+    expect(page.get_by_label("Prompt to draw")).to_have_value("apples")
+    assert page.get_by_text("Prompt", exact=False).count() == 1
+
+
 def test_a_plan_is_changed_by_keyboard_alone(page: Page) -> None:
     view = a_plan()
     put_review(page, view)

@@ -50,9 +50,12 @@ def page() -> Iterator[Page]:
 
 def run(page: Page, script: str, given: Any = None) -> Any:
     """What the script returns; it finds the page's modules by their names."""
-    names = '["live", "stream", "actions", "tab", "run"]'
+    names = '["live", "stream", "actions", "tab", "run", "wording", "composer", "watch"]'
     imports = f"await Promise.all({names}.map((name) => import(`/gems/static/${{name}}.js`)))"
-    return page.evaluate(f"async (given) => {{ const [live, stream, actions, tab, run] = {imports}; {script} }}", given)
+    return page.evaluate(
+        f"async (given) => {{ const [live, stream, actions, tab, run, wording, composer, watch] = {imports}; {script} }}",
+        given,
+    )
 
 
 def custom(event: str, **fields: Any) -> dict[str, Any]:
@@ -146,6 +149,244 @@ def test_only_milestones_are_read_aloud(page: Page) -> None:
         "The run has begun.", "2 requirements to meet.", "Round 1.",
         "A picture of round 1: 1 of 2 requirements met.", "Round 2.",
     ]  # fmt: skip
+
+
+def test_a_run_that_waits_for_its_turn_says_so_until_it_is_worked_on(page: Page) -> None:
+    script = """
+    let view = live.queueing(live.begun(live.emptyView("t"), "a red apple"), true);
+    const shown = run.makeRun({});
+    shown.update(view);
+    const told = [shown.element.querySelector(".now").textContent, tab.titleOf(view)];
+    view = live.happened(view, given);
+    shown.update(view);
+    shown.close();
+    return [...told, shown.element.querySelector(".now").textContent];
+    """
+    assert run(page, script, FIRST_ROUND[0]) == [
+        "In the queueWaits for another run", "Waits for another run · a red apple · GEMS", "At workPlanning",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("images", "late"),
+    [("sketch", "Loading the models"), ("diffusers:x", "Loading the models"), ("openai:x", "Drawing")],
+)
+def test_a_first_picture_that_is_late_waits_for_the_models_where_this_machine_loads_them(
+    page: Page, images: str, late: str
+) -> None:
+    script = """
+    let view = live.begun(live.emptyView("t"), "a red apple");
+    const told = [];
+    for (const event of given.events) {
+      view = live.happened(view, event);
+      view = {...view, state: {...view.state, options: {...view.state.options, models: {images: given.images}}}};
+      if (["round", "drawing"].includes(event.data.event)) told.push(live.doing(view), live.doing(live.slowed(view)));
+    }
+    return told;
+    """
+    told = run(page, script, {"events": FIRST_ROUND, "images": images})
+    assert told == ["About to draw", late, "Drawing", "Drawing", "About to draw", "Drawing"]
+
+
+def test_pictures_are_counted_as_they_are_drawn(page: Page) -> None:
+    script = (
+        FOLD
+        + """
+    const again = live.happened(views.at(-1), given.find((it) => it.data.event === "drawn"));
+    const late = live.standing(again, {status: "running", state: {...again.state, usage: {images: 0, mllm_calls: 3}}});
+    const newer = live.standing(again, {status: "running", state: {...again.state, usage: {images: 4}}});
+    return [again, late, newer].map((it) => it.state.usage);
+    """
+    )
+    assert run(page, script, FIRST_ROUND) == [{"images": 1}, {"images": 1, "mllm_calls": 3}, {"images": 4}]
+
+
+def test_diagnoses_of_earlier_rounds_come_with_the_snapshot(page: Page) -> None:
+    attempts = [{"id": f"{number}.1", "round": number, "artifact": "a" * 64} for number in (1, 2)]
+    done = snapshot(status="done", diagnoses={"1": "It is green.", "2": "It is small."})
+    done["state"] |= {"attempts": attempts, "round": 2}
+    script = """
+    const view = live.standing(live.emptyView("t"), given);
+    const shown = run.makeRun({});
+    shown.update(view);
+    shown.close();
+    return [...shown.element.querySelectorAll(".note:not([hidden])")].map((it) => it.textContent);
+    """
+    assert run(page, script, done) == ["DiagnosisIt is small.", "DiagnosisIt is green."]
+
+
+@pytest.mark.parametrize(
+    ("view", "refused"),
+    [
+        ({"live": {"error": "no such word", "refused": True}, "state": {"request": {"prompt": "x"}}}, True),
+        ({"because": "it was refused: no such word", "live": {"error": None, "refused": False}, "state": {}}, True),
+        ({"live": {"error": "cannot be reached", "refused": False}, "state": {"request": {"prompt": "x"}}}, False),
+        ({"because": "no model answers", "live": {"error": None, "refused": False}, "state": {"options": {}}}, False),
+    ],
+)
+def test_a_request_that_was_refused_can_be_changed_and_an_outage_tried_again(
+    page: Page, view: dict[str, Any], refused: bool
+) -> None:
+    script = """
+    const shown = run.makeRun({});
+    const view = live.failed(live.emptyView("t"), null);
+    shown.update({...view, ...given, live: {...view.live, ...given.live}});
+    shown.close();
+    return [...shown.element.querySelectorAll(".error button:not([hidden])")].map((it) => it.textContent);
+    """
+    assert run(page, script, view) == ["Change the request" if refused else "Try again"]
+
+
+def test_an_error_before_the_beginning_refuses_and_a_later_one_does_not(page: Page) -> None:
+    script = """
+    const error = {event: "error", data: {message: "no"}};
+    const begun = live.begun(live.emptyView("t"), "a red apple");
+    return [begun, live.happened(begun, given)].map((it) => live.happened(it, error).live.refused);
+    """
+    assert run(page, script, FIRST_ROUND[0]) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("every requirement is met", "Every requirement is met"),
+        ("stopped: by you", "Stopped: by you"),
+        ("openai:gpt-5-mini needs a key", "openai:gpt-5-mini needs a key"),
+        ("max_cost is spent", "max_cost is spent"),
+        ("", ""),
+    ],
+)
+def test_words_begin_with_a_capital_and_technical_names_stay(page: Page, text: str, shown: str) -> None:
+    assert run(page, "return wording.capital(given);", text) == shown
+
+
+def test_a_long_request_is_folded_and_shown_whole_when_asked(page: Page) -> None:
+    script = """
+    const style = document.createElement("link");
+    Object.assign(style, {rel: "stylesheet", href: "static/style.css"});
+    await new Promise((resolve) => { style.onload = resolve; document.head.append(style); });
+    const frames = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    const shown = run.makeRun({});
+    document.querySelector("main").replaceChildren(shown.element);
+    const told = [];
+    for (const prompt of ["a red apple", "many words of a request ".repeat(400)]) {
+      shown.update(live.begun(live.emptyView("t"), prompt));
+      await frames();
+      told.push(!shown.element.querySelector(".head .quiet").hidden);
+    }
+    const head = shown.element.querySelector("h1");
+    const button = shown.element.querySelector(".head .quiet");
+    const folded = head.clientHeight;
+    told.push(button.textContent);
+    button.click();
+    await frames();
+    told.push(button.hidden, button.textContent, folded < 200, head.clientHeight > 3 * folded);
+    button.click();
+    await frames();
+    told.push(button.textContent, head.clientHeight === folded);
+    shown.close();
+    style.remove();
+    return told;
+    """
+    assert run(page, script) == [False, True, "Show all", False, "Show less", True, True, "Show all", True]
+
+
+def a_profile(name: str, **fields: Any) -> dict[str, Any]:
+    told = {"name": name, "mllm": "sketch", "images": "sketch", "default": False, "references": 0, "paid": False}
+    own = {"size": "256x256", "max_rounds": 2, "candidates": 1, "review": "none", "problem": None}
+    return {**told, **own, **fields}
+
+
+OPTIONS: Final = {
+    "profiles": [a_profile("paid", problem="openai:gpt-5-mini needs a key"), a_profile("sketch", default=True)],
+    "skills": [{"name": "counting", "description": "of things"}],
+    "limits": {"prompt": 20_000},
+}
+COMPOSER: Final = """
+const sent = [];
+const made = composer.makeComposer({draw: async (it) => sent.push(it), upload: async () => ({id: "a"})});
+document.querySelector("main").replaceChildren(made.element);
+made.update(given);
+const part = (selector) => made.element.querySelector(selector);
+const type = (text) => {
+  part("#prompt").value = text;
+  part("#prompt").dispatchEvent(new Event("input", {bubbles: true}));
+};
+"""
+
+
+def test_a_profile_that_cannot_be_used_is_last_and_draws_nothing(page: Page) -> None:
+    script = (
+        COMPOSER
+        + """
+    type("a red apple");
+    const told = [[...part("#profile").options].map((it) => it.textContent), part("#profile").value, part("button.primary").disabled];
+    part("#profile").value = "paid";
+    part("#profile").dispatchEvent(new Event("change", {bubbles: true}));
+    made.element.querySelector("form").requestSubmit();
+    const at = [part("button.primary").disabled, part(".models").textContent, sent.length];
+    sessionStorage.clear();
+    return [...told, ...at];
+    """
+    )
+    assert run(page, script, OPTIONS) == [
+        ["sketch", "paid (not set up)"], "sketch", False, True, "openai:gpt-5-mini needs a key", 0,
+    ]  # fmt: skip
+
+
+def test_what_is_cut_is_said(page: Page) -> None:
+    script = (
+        COMPOSER
+        + """
+    type("x".repeat(19_999) + "🍎".repeat(5000));
+    const told = [part(".warning[role=status]").textContent, part("#prompt").value.length, part("#prompt").value.at(-1)];
+    type("short");
+    const gone = part(".warning[role=status]").hidden;
+    sessionStorage.clear();
+    return [...told, gone];
+    """
+    )
+    assert run(page, script, OPTIONS) == ["Cut at 20,000 of 29,999 characters.", 19_999, "x", True]
+
+
+def test_a_draft_is_whole_after_a_reload_until_its_run_has_started(page: Page) -> None:
+    script = (
+        COMPOSER
+        + """
+    type("a red apple");
+    const fields = made.element.querySelectorAll(".knobs .field");
+    const set = (place, value) => {
+      const control = fields[place].querySelector("input, select");
+      control.value = value;
+      control.dispatchEvent(new Event("change", {bubbles: true}));
+    };
+    set(1, "7");
+    set(4, "plan");
+    set(5, "these");
+    part(".skill input").click();
+    made.element.querySelector("form").requestSubmit();
+    await new Promise((resolve) => setTimeout(resolve));
+    const next = () => {
+      const other = composer.makeComposer({draw: async (it) => sent.push(it), upload: null});
+      document.querySelector("main").replaceChildren(other.element);
+      other.update(given);
+      return other;
+    };
+    next().element.querySelector("form").requestSubmit();
+    await new Promise((resolve) => setTimeout(resolve));
+    made.begun({input: {prompt: "another"}});
+    const kept = part("#prompt").value;
+    made.begun(sent[0]);
+    const after = [part("#prompt").value, next().element.querySelector("#prompt").value];
+    sessionStorage.clear();
+    return [sent, kept, after];
+    """
+    )
+    given = {
+        "input": {"prompt": "a red apple"},
+        "context": {"profile": "sketch", "max_rounds": 7, "review": "plan", "skills": ["counting"]},
+    }
+    assert run(page, script, OPTIONS) == [[given, given], "a red apple", ["", ""]]
 
 
 def snapshot(**fields: Any) -> dict[str, Any]:

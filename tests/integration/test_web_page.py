@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ START_SECONDS: Final = 120.0
 RUN_MILLISECONDS: Final = 120_000
 """Patience with a busy machine, not a target."""
 EASY: Final = "a red apple"
+SEEDS: Final = count(1000, 1000)
+"""Of long runs: what another has drawn is found again, and so soon done."""
 
 expect.set_options(timeout=30_000)
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not IS_NEEDED, reason="needs Chromium: apt-get install chromium")
@@ -91,6 +94,11 @@ class Server:
         while not any(it.stat().st_mtime > now for it in (self.folder / ".langgraph_api").glob("*.pckl")):
             assert time.monotonic() < deadline, "the server writes nothing"
             time.sleep(0.1)
+
+    def forget(self) -> None:
+        """What the server itself keeps, as a kill does within 10 seconds; checkpoints are elsewhere."""
+        for it in (self.folder / ".langgraph_api").glob("*.pckl"):
+            it.unlink()
 
     def kill(self, sign: signal.Signals = signal.SIGKILL) -> None:
         assert self.process is not None
@@ -208,9 +216,21 @@ def begin(window: Window, prompt: str, **options: str) -> None:
 
 def long_run(window: Window) -> None:
     """Begin a run that takes much longer than the test: nobody can see such a small picture's things, so it never ends."""
-    begin(window, "seven blue cats and six red apples", Size="1024x1024", Rounds="40", Candidates="12")
+    options = {"Size": "1024x1024", "Rounds": "40", "Candidates": "16", "Seed": str(next(SEEDS))}
+    begin(window, "seven blue cats and six red apples", **options)
     expect(window.page.locator(".stamp")).to_have_text("At work")
-    expect(window.page.locator(".shot")).to_have_count(12, timeout=RUN_MILLISECONDS)
+    expect(window.page.locator(".shot")).to_have_count(16, timeout=RUN_MILLISECONDS)
+
+
+IS_WHOLE: Final = """(select) => {
+  const natural = select.cloneNode(true);
+  natural.style.cssText = "width: auto; max-width: none; flex: none; position: absolute";
+  select.parentNode.append(natural);
+  for (const it of [...natural.options]) if (!it.selected) it.remove();
+  const is = natural.offsetWidth <= select.offsetWidth + 1;
+  natural.remove();
+  return is;
+}"""
 
 
 def focused(page: Page) -> Locator:
@@ -341,10 +361,34 @@ def test_what_cannot_be_drawn_is_told_in_words_and_can_be_begun_anew(window: Ope
     page.reload()
     shown.rests("Failed")
     assert "cannot draw 'dragon'" in shown.text(".head .error")
-    page.go_back()
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+    page.get_by_role("button", name="Change the request").click()
+    prompt = page.get_by_label("What to draw")
+    expect(prompt).to_have_value("a dragon")
+    expect(page.get_by_label("Rounds")).to_have_value("2")
+    prompt.fill("a blue dragon")
+    page.get_by_role("button", name="Draw").click()
+    shown.rests("Failed")
+    page.get_by_role("button", name="Change the request").click()
+    expect(prompt).to_have_value("a blue dragon")
+    prompt.fill(EASY)
+    page.get_by_role("button", name="Draw").click()
+    shown.rests("Satisfied")
+    page.get_by_role("link", name="New").click()
+    expect(prompt).to_have_value("")
+
+
+def test_an_address_that_leads_nowhere_says_so(window: Opener) -> None:
+    for address in ("#/t/nonsense", "#/t/%zz", "#/t/11111111-1111-4111-8111-111111111111"):
+        shown = window(address, allowed="404|422")
+        page = shown.page
+        expect(page.locator("h1")).to_have_text("There is no such thread")
+    shown.is_accessible("missing")
+    page.get_by_role("link", name="To the gallery").click()
+    expect(page.locator("h1")).to_have_text("Gallery")
+    page.evaluate("location.hash = '#/what'")
     expect(page.locator(".composer")).to_be_visible()
-    begin_again = page.get_by_label("What to draw")
-    expect(begin_again).to_have_value("")
+    assert page.url.endswith("/gems/#/")
 
 
 def test_a_run_is_joined_from_elsewhere_and_stopped(window: Opener) -> None:
@@ -353,7 +397,7 @@ def test_a_run_is_joined_from_elsewhere_and_stopped(window: Opener) -> None:
     shown.page.reload()
     expect(shown.page.locator("h1")).to_have_text("seven blue cats and six red apples")
     expect(shown.page.locator(".stamp")).to_have_text("At work")
-    expect(shown.page.locator(".shot")).to_have_count(12)
+    expect(shown.page.locator(".shot")).to_have_count(16)
     expect(shown.page.locator(".shot .meter:visible, .shot .pick:visible").first).to_be_visible(
         timeout=RUN_MILLISECONDS
     )
@@ -384,7 +428,28 @@ def test_a_run_is_joined_from_elsewhere_and_stopped(window: Opener) -> None:
     phone.page.evaluate("location.hash = '#/'")
     expect(phone.page.locator(".composer")).to_be_visible()
     assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+    phone.page.get_by_text("Options", exact=True).tap()
+    for name in ("Ask me", "Skills", "Models"):
+        assert phone.page.get_by_label(name).evaluate(IS_WHOLE), name
     phone.is_accessible("phone-new")
+
+
+def test_runs_wait_for_one_another_and_say_so(window: Opener) -> None:
+    first = window()
+    long_run(first)
+    second, third = window(), window(allowed="404")  # who reloads asks for what is not there yet
+    for shown in (second, third):
+        begin(shown, EASY)
+        expect(shown.page.locator(".why")).to_have_text("Waits for another run")
+        expect(shown.page.locator(".stamp")).to_have_text("In the queue")
+        assert shown.page.title() == f"Waits for another run · {EASY} · GEMS"
+    second.is_accessible("queued")
+    third.page.reload()
+    expect(third.page.locator(".why")).to_have_text("Waits for another run")
+    third.page.get_by_role("button", name="Stop").click()
+    third.rests("Stopped")
+    first.page.get_by_role("button", name="Stop").click()
+    second.rests("Satisfied")
 
 
 def test_a_run_goes_on_before_ones_eyes_when_the_server_was_killed(window: Opener, server: Server) -> None:
@@ -405,6 +470,28 @@ def test_a_run_goes_on_before_ones_eyes_when_the_server_was_killed(window: Opene
     )
     assert shown.page.locator(".shot img").count() >= before
     shown.page.get_by_role("button", name="Stop").click()
+    shown.rests("Stopped")
+
+
+def test_a_run_that_the_server_forgot_when_it_was_killed_can_go_on(window: Opener, server: Server) -> None:
+    shown = window(allowed="Failed to load resource|ERR_")
+    page = shown.page
+    long_run(shown)
+    server.kill()
+    server.forget()
+    expect(page.locator(".head .warning", has_text="connection")).to_be_visible()
+    server.start()
+    shown.rests("Stopped")
+    expect(page.locator(".why")).to_have_text("The server was restarted.")
+    expect(page.locator(".head .warning", has_text="connection")).to_be_hidden()
+    expect(page.locator(".head .error")).to_be_hidden()
+    for section in page.locator(".run > section:visible").all():
+        assert len(section.inner_text().splitlines()) > 1
+    shown.is_accessible("forgotten")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".stamp")).to_have_text("At work")
+    expect(page.locator(".shot .meter:visible, .shot .pick:visible").first).to_be_visible(timeout=RUN_MILLISECONDS)
+    page.get_by_role("button", name="Stop").click()
     shown.rests("Stopped")
 
 
@@ -506,5 +593,13 @@ def test_who_is_not_known_is_asked_to_sign_in(window: Opener) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Gallery")
     assert shown.text("#who").startswith("anna")
+    # The session expires while the gallery is open.
+    page.route("**/gems/runs?*", lambda route: route.fulfill(status=401, json={"error": "sign in"}))
+    page.get_by_label("Search the prompts").fill("apple")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.unroute("**/gems/runs?*")
+    page.get_by_label("Token").fill("right")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Gallery")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()

@@ -51,7 +51,7 @@ class House:
     async def run(self, thread_id: str, given: Any = "two red dogs", user: str = "", **context: Any) -> None:
         """An invocation from its beginning to its end, or to its question."""
         config: Any = {"configurable": {"thread_id": thread_id, **({"langgraph_auth_user_id": user} if user else {})}}
-        asked: Any = given if isinstance(given, Command) else {"prompt": given}
+        asked: Any = {"prompt": given} if isinstance(given, str) else given
         options: Any = {} if isinstance(given, Command) else {"size": "64x64", "seed": 7, **context}
         async with open_graph(self.settings, services=self.services) as graph:
             await graph.ainvoke(asked, config, context=options)
@@ -104,7 +104,8 @@ async def test_a_finished_run_is_told_whole(settings: Settings) -> None:
     house = House(settings, "+--", "+++")
     await house.run("t")
     told = await house.told("/gems/threads/t")
-    assert list(told) == ["thread_id", "continues", "status", "state", "question", "spent", "because"]
+    assert list(told) == ["thread_id", "continues", "status", "state", "question", "spent", "because", "diagnoses"]
+    assert told["diagnoses"] == {"1": "not yet right"}
     assert (told["thread_id"], told["continues"], told["status"], told["question"]) == ("t", False, "done", None)
     assert told["because"] == "every requirement is met"
     assert told["spent"]["images"] == 2
@@ -113,6 +114,31 @@ async def test_a_finished_run_is_told_whole(settings: Settings) -> None:
     assert (state["best"], state["stop_reason"]) == ("2.1", "satisfied")
     assert state["requirements"][0]["question"] == "Is there a dog?"
     assert "messages" not in state
+
+
+async def test_the_diagnoses_of_all_rounds_are_told_though_the_state_keeps_the_last(settings: Settings) -> None:
+    house = House(settings, "+--", "-+-", "--+", "+++")
+    async with house.visit() as client:
+        for rounds, marks in ((1, []), (3, ["1", "2"]), (4, ["1", "2", "3"])):
+            await house.run("t", {} if rounds > 1 else "two red dogs", max_rounds=rounds)
+            told = (await client.get("/gems/threads/t")).json()
+            assert told["state"]["thoughts"] == []
+            assert list(told["diagnoses"]) == marks
+
+
+async def test_a_state_that_names_anothers_trajectory_tells_no_diagnosis_of_it(settings: Settings) -> None:
+    house = House(settings.model_copy(update={"tokens": TOKENS}), "+--", "+++")
+    await house.run("hers", user="anna")
+    house.services = OwnServices(house.settings, chat=rehearse(["+--", "+++"]), images=ScriptedImages())
+    await house.run("his", user="bob")
+    hers = (await house.told("/gems/threads/hers", "anna"))["state"]["trajectory_id"]
+    assert (await house.told("/gems/threads/his", "bob"))["diagnoses"] == {"1": "not yet right"}
+    async with open_graph(house.settings, services=house.services) as graph:
+        await graph.aupdate_state({"configurable": {"thread_id": "his"}}, {"trajectory_id": hers}, as_node="finish")
+    async with house.visit("bob") as client:
+        told = (await client.get("/gems/threads/his")).json()
+    assert (told["state"]["trajectory_id"], told["diagnoses"]) == (hers, {})
+    assert (await house.told("/gems/threads/hers", "anna"))["diagnoses"] == {"1": "not yet right"}
 
 
 async def test_a_thread_of_the_server_can_be_gone_on_with(house: House) -> None:

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from gems.app.report import Pictures, render_report
 from gems.app.web.site import Site, WebError
-from gems.app.web.threads import read_thread
+from gems.app.web.threads import read_thread, readable
 from gems.app.web.untold import shown_state
 from gems.core.errors import ArtifactCorrupt, StoreOutage
 
@@ -28,9 +28,10 @@ def routes(site: Site) -> list[Route]:
         thread = await read_thread(site, request)
         if "request" not in thread.state:
             raise WebError(404, "this run was refused before it began: there is nothing to report")
-        state = shown_state(thread.state)
         store = _Untold(site.artifacts_of(request))
-        page = await render_report(thread.thread_id, state, store, state["options"]["models"])
+        with readable(thread.thread_id):
+            state = shown_state(thread.state)
+            page = await render_report(thread.thread_id, state, store, state["options"]["models"])
         headers = {"content-security-policy": POLICY, "cache-control": "no-store"}
         return HTMLResponse(page, headers=headers)
 

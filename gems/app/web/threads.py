@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -18,6 +21,7 @@ from gems.app.export import image_files, labelled
 from gems.app.outcome import outcome_of, spent
 from gems.app.runner import is_pending
 from gems.app.waiting import Question, question_of
+from gems.app.web.diagnoses import Diagnoses
 from gems.app.web.known import known_owner
 from gems.app.web.site import Site, WebError
 from gems.app.web.untold import model_names, shown_attempt, shown_state, untold
@@ -26,6 +30,7 @@ from gems.core.errors import ArtifactCorrupt, GemsConfigError
 from gems.core.state import GemsState
 from gems.memory.migrations import up_to_date
 
+logger: Final = logging.getLogger(__name__)
 Standing = Literal["running", "waiting", "done", "stopped", "failed"]
 _LONGEST: Final = 255
 """Characters of a thread's id."""
@@ -109,25 +114,30 @@ class Thread:
 
 def routes(site: Site) -> list[Route]:
     """`GET /gems/threads/<id>`, and the pictures of its attempts as downloads."""
+    diagnoses = Diagnoses(site.services)
 
     async def thread(request: Request) -> Response:
         found = await read_thread(site, request)
-        return JSONResponse(found.as_json(), headers={"cache-control": "no-store"})
+        with readable(found.thread_id):
+            told = found.as_json() | {"diagnoses": await diagnoses.of(found.state, site.owners_of(request))}
+            return JSONResponse(told, headers={"cache-control": "no-store"})
 
     async def download(request: Request) -> Response:
         found = await read_thread(site, request)
         attempt_id = request.path_params["attempt"]
-        attempts = found.state.get("attempts", [])
-        attempt = next((it for it in attempts if it["id"] == attempt_id and "artifact" in it), None)
+        with readable(found.thread_id):
+            attempts = found.state.get("attempts", [])
+            attempt = next((it for it in attempts if it["id"] == attempt_id and "artifact" in it), None)
         if attempt is None:
             raise WebError(404, f"the thread has no picture {attempt_id[:20]!r}: its attempts are called 1.1, 2.1, ...")
         try:
             content = await site.artifacts_of(request).get(attempt["artifact"])
         except ArtifactCorrupt as error:
             raise WebError(404, "this image is lost or damaged on the server") from error
-        models = model_names(found.state["options"]["models"])
-        png = await asyncio.to_thread(labelled, content, found.thread_id, found.state, attempt, models)
-        name = f"{re.sub('[^A-Za-z0-9_-]', '_', found.thread_id)[:64]}-{image_files(attempts)[attempt_id]}"
+        with readable(found.thread_id):
+            models = model_names(found.state["options"]["models"])
+            png = await asyncio.to_thread(labelled, content, found.thread_id, found.state, attempt, models)
+            name = f"{re.sub('[^A-Za-z0-9_-]', '_', found.thread_id)[:64]}-{image_files(attempts)[attempt_id]}"
         headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
         return Response(png, media_type="image/png", headers=headers)
 
@@ -162,10 +172,26 @@ async def read_thread(site: Site, request: Request) -> Thread:
     return thread
 
 
+@contextmanager
+def readable(thread_id: str) -> Iterator[None]:
+    """Around what is made of a thread's state. LangGraph lets its owner write anything into that.
+
+    Raises:
+        WebError: nothing can be made of it.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        logger.warning("thread %r cannot be shown", thread_id, exc_info=True)
+        raise WebError(409, "the state of this thread is one that no run has made: it was changed by hand") from error
+
+
 async def stands(site: Site, thread_id: str) -> Standing:
     """How a thread stands that whoever asks may see."""
     try:
-        return (await _read(site, thread_id)).standing
+        thread = await _read(site, thread_id)
+        with readable(thread_id):
+            return thread.standing
     except WebError:
         return "stopped"
 
@@ -183,7 +209,8 @@ async def _read(site: Site, thread_id: str) -> Thread:
     is_held = await asyncio.to_thread(lambda: site.services.stores.locks.is_held(thread_id))
     snapshot = await site.threads.read(thread_id)
     try:
-        state = up_to_date(cast("GemsState", dict(snapshot.values or {})))
+        with readable(thread_id):
+            state = up_to_date(cast("GemsState", dict(snapshot.values or {})))
     except GemsConfigError as error:
         raise WebError(409, str(error)) from error
     return Thread(thread_id, snapshot, state, is_held)

@@ -2,6 +2,7 @@
 
 import { downloadUrl, reportUrl } from "./api.js";
 import { h, say, set } from "./dom.js";
+import { wasRefused } from "./live.js";
 import { money } from "./spent.js";
 import { plural } from "./wording.js";
 
@@ -62,7 +63,7 @@ export function makeActions({ stop, goOn, again }) {
       stopping.hidden = !view.live.running || !view.continues;
       further.hidden = !next;
       if (next) say(further, next.words);
-      anew.hidden = view.live.running || !view.state.request;
+      anew.hidden = view.live.running || !view.state.request || wasRefused(view);
       download.hidden = !shown;
       if (shown) set(download, { href: downloadUrl(view.thread, shown) });
       report.hidden = view.live.running || !view.state.options;

@@ -83,7 +83,6 @@ export function upload(file) {
   return read("gems/images", { method: "POST", body });
 }
 
-
 export const downloadUrl = (id, attempt) =>
   `${ROOT}gems/threads/${encodeURIComponent(id)}/attempts/${encodeURIComponent(attempt)}.png`;
 export const reportUrl = (id) => `${ROOT}gems/report/${encodeURIComponent(id)}`;
@@ -94,24 +93,29 @@ export async function newThread() {
 
 /** Begins a run; answers the response whose body is its stream. `given` holds input, context or command. */
 export function start(id, given, signal) {
-  return ask(`threads/${id}/runs/stream`, { json: { ...STREAMED, ...given }, signal });
+  return ask(`threads/${encodeURIComponent(id)}/runs/stream`, { json: { ...STREAMED, ...given }, signal });
 }
 
 /** The run that is being worked on, or waits for its turn; else null. */
 export async function runOf(id, signal) {
-  for (const status of ["running", "pending"]) {
-    const found = await read(`threads/${id}/runs?status=${status}&limit=1`, { signal });
-    if (found.length) return found[0].run_id;
-  }
-  return null;
+  // In this order: one that begins in between is then found, not missed.
+  const pending = await withStatus(id, "pending", signal);
+  return (await withStatus(id, "running", signal)) || pending;
 }
+
+async function withStatus(id, status, signal) {
+  const found = await read(`threads/${encodeURIComponent(id)}/runs?status=${status}&limit=1`, { signal });
+  return found.length ? found[0].run_id : null;
+}
+
+export const isPending = async (id, signal) => Boolean(await withStatus(id, "pending", signal));
 
 /** Joins a run's stream after the event `last`; "-1" is from its beginning. */
 export function join(id, run, last, signal) {
-  return ask(`threads/${id}/runs/${run}/stream`, { headers: { "Last-Event-ID": last || "-1" }, signal });
+  return ask(`threads/${encodeURIComponent(id)}/runs/${run}/stream`, { headers: { "Last-Event-ID": last || "-1" }, signal });
 }
 
 export async function cancel(id) {
   const run = await runOf(id);
-  if (run) await ask(`threads/${id}/runs/${run}/cancel?wait=true`, { method: "POST" });
+  if (run) await ask(`threads/${encodeURIComponent(id)}/runs/${run}/cancel?wait=true`, { method: "POST" });
 }

@@ -1,6 +1,7 @@
 // The form that a run begins with: what to draw, by which models, within which limits, after which pictures.
 
 import { h, replace, say, set } from "./dom.js";
+import { limited } from "./limited.js";
 import { makeReferences } from "./references.js";
 
 const SIZES = ["512x512", "768x768", "1024x1024", "1536x1024", "1024x1536"];
@@ -11,21 +12,26 @@ const EXAMPLES = [
   "a yellow cat under a green tree",
 ];
 const ASKED = { none: "never", plan: "at the plan", round: "at the plan and each round" };
+/** The same, where it stands behind other words. */
+const BRIEFLY = { none: "never", plan: "the plan", round: "each round" };
 const DRAFT = "gems.draft";
 
 /**
  * `draw({input, context})` begins a run and answers a promise; `upload(file)` as in api.js.
- * `update(options)` takes what GET /gems/options answers; `fill({prompt, context, references})` starts from an earlier run.
+ * `update(options)` takes what GET /gems/options answers; `fill({prompt, context, references})` starts from an earlier run;
+ * `begun(given)`: what was given to `draw` has started, so it is no draft any more.
  */
 export function makeComposer({ draw, upload }) {
   let profiles = [];
   let busy = false;
+  /** Of before a reload, until the profiles and skills are known that it names. */
+  let draft = kept();
   const problem = h("div", { class: "error", role: "alert", hidden: true });
   const prompt = h("textarea", {
-    id: "prompt", name: "prompt", rows: "3", maxlength: "20000", autocomplete: "off",
+    id: "prompt", name: "prompt", rows: "3", autocomplete: "off",
     placeholder: "What is in it, how many, which colours, where everything stands",
     oninput: () => {
-      keep(prompt.value);
+      limit.keep();
       refresh();
     },
     onkeydown: (event) => {
@@ -39,14 +45,16 @@ export function makeComposer({ draw, upload }) {
       }
     },
   });
+  const limit = limited(prompt);
   const profile = h("select", { id: "profile", onchange: refresh });
   const models = h("p", { class: "models soft" });
-  const references = makeReferences({ upload, changed: refresh });
+  const references = makeReferences({ upload, changed: () => (save(), refresh()) });
   const knobs = makeKnobs();
   const go = h("button", { class: "button primary", type: "submit" }, "Draw");
-  const form = h("form", { class: "composer card", onsubmit: submit, "aria-label": "New picture" },
+  const form = h("form", { class: "composer card", onsubmit: submit, oninput: save, onchange: save, "aria-label": "New picture" },
     h("label", { class: "unseen", for: "prompt" }, "What to draw"),
     prompt,
+    limit.note,
     references.element,
     h("div", { class: "tools" },
       h("label", { class: "inline" }, h("span", {}, "Models"), profile),
@@ -74,10 +82,17 @@ export function makeComposer({ draw, upload }) {
 
   function write(text) {
     prompt.value = text;
-    keep(text);
+    limit.keep();
+    save();
     prompt.focus();
     refresh();
   }
+
+  function save() {
+    if (!draft) keep({ prompt: prompt.value, context: context(), references: references.ids() });
+  }
+
+  const context = () => ({ profile: profile.value || undefined, ...knobs.context() });
 
   function tell(text) {
     say(problem, text);
@@ -91,7 +106,7 @@ export function makeComposer({ draw, upload }) {
     say(models, now ? now.problem || modelsOf(now) : "");
     models.classList.toggle("warning", Boolean(now?.problem));
     if (now) knobs.suit(now);
-    go.disabled = busy || !prompt.value.trim() || (takes && references.isSending());
+    go.disabled = busy || Boolean(now?.problem) || !prompt.value.trim() || (takes && references.isSending());
     say(go, busy ? "Beginning…" : "Draw");
   }
 
@@ -104,10 +119,7 @@ export function makeComposer({ draw, upload }) {
     const input = { prompt: prompt.value.trim() };
     if (chosen()?.references && references.ids().length) input.references = references.ids();
     try {
-      await draw({ input, context: { profile: profile.value || undefined, ...knobs.context() } });
-      keep("");
-      prompt.value = "";
-      references.fill([]);
+      await draw({ input, context: context() });
     } catch (error) {
       tell(error.message);
     }
@@ -115,25 +127,43 @@ export function makeComposer({ draw, upload }) {
     refresh();
   }
 
-  prompt.value = kept();
+  prompt.value = draft?.prompt || "";
   refresh();
+
+  function fill({ prompt: text, context: given = {}, references: ids = [] }) {
+    prompt.value = text;
+    if (profiles.some((it) => it.name === given.profile)) profile.value = given.profile;
+    knobs.fill(given);
+    references.fill(ids);
+    limit.keep();
+    tell("");
+    save();
+    refresh();
+  }
+
   return {
     element,
     update(options) {
-      profiles = options.profiles;
+      // Those that cannot be used come last.
+      profiles = [...options.profiles].sort((a, b) => Boolean(a.problem) - Boolean(b.problem));
       const before = profile.value;
-      replace(profile, profiles.map((it) => h("option", { value: it.name }, it.name)));
+      replace(profile, profiles.map((it) => h("option", { value: it.name }, it.problem ? `${it.name} (not set up)` : it.name)));
       profile.value = profiles.some((it) => it.name === before) ? before : (profiles.find((it) => it.default) || profiles[0])?.name;
       knobs.update(options);
+      limit.most(options.limits.prompt);
+      if (draft) {
+        const restored = { ...draft, prompt: prompt.value };
+        draft = null;
+        fill(restored);
+      }
       refresh();
     },
-    fill({ prompt: text, context = {}, references: ids = [] }) {
-      prompt.value = text;
-      keep(text);
-      if (profiles.some((it) => it.name === context.profile)) profile.value = context.profile;
-      knobs.fill(context);
-      references.fill(ids);
-      tell("");
+    fill,
+    begun({ input }) {
+      if (prompt.value.trim() !== input.prompt) return;
+      prompt.value = "";
+      references.fill([]);
+      save();
       refresh();
     },
     focus: () => prompt.focus({ preventScroll: true }),
@@ -165,7 +195,7 @@ function makeKnobs() {
     h("option", { value: "none" }, "none"),
     h("option", { value: "these" }, "these…"));
   const list = h("fieldset", { class: "skills", hidden: true }, h("legend", {}, "Skills to use"));
-  const field = (name, control, hint) => h("label", { class: "field" }, h("span", {}, name, hint ? h("small", {}, ` ${hint}`) : null), control);
+  const field = (name, control, hint, more = "") => h("label", { class: `field ${more}` }, h("span", {}, name, hint ? h("small", {}, ` ${hint}`) : null), control);
   const cost = field("Most money", fields.max_cost, "US dollars");
   const element = h("details", { class: "knobs" },
     h("summary", {}, "Options"),
@@ -174,8 +204,8 @@ function makeKnobs() {
       field("Rounds", fields.max_rounds, "at most"),
       field("Candidates", fields.candidates, "a round"),
       field("Seed", fields.seed),
-      field("Ask me", review),
-      field("Skills", skills)),
+      field("Ask me", review, "", "wide"),
+      field("Skills", skills, "", "wide")),
     list,
     h("div", { class: "grid" },
       field("Most images", fields.max_images),
@@ -192,7 +222,7 @@ function makeKnobs() {
       cost.hidden = !profile.paid;
       set(size, { placeholder: profile.size });
       for (const name of ["max_rounds", "candidates"]) set(fields[name], { placeholder: profile[name] });
-      say(review.options[0], `as the profile: ${ASKED[profile.review] || profile.review}`);
+      say(review.options[0], `as the profile: ${BRIEFLY[profile.review] || profile.review}`);
     },
     update(options) {
       const ticked = boxes().filter((it) => it.checked).map((it) => it.value);
@@ -237,9 +267,9 @@ function acceptDrops(target, take) {
 }
 
 // A draft outlives a reload; where the browser keeps nothing, it does not.
-function keep(text) {
+function keep(draft) {
   try {
-    sessionStorage.setItem(DRAFT, text);
+    sessionStorage.setItem(DRAFT, JSON.stringify(draft));
   } catch {
     // Kept on the page alone.
   }
@@ -247,8 +277,8 @@ function keep(text) {
 
 function kept() {
   try {
-    return sessionStorage.getItem(DRAFT) || "";
+    return JSON.parse(sessionStorage.getItem(DRAFT));
   } catch {
-    return "";
+    return null;
   }
 }

@@ -23,6 +23,12 @@ export function emptyView(thread = null) {
 function idle() {
   return {
     running: false,
+    queued: false,
+    started: false,
+    /** Of the newest round: no word of a picture has come for a while. Until the first has come, models may be loading. */
+    slow: false,
+    drew: false,
+    refused: false,
     step: {},
     drawn: {},
     diagnoses: {},
@@ -44,11 +50,16 @@ export function begun(view, prompt = "") {
 /** The same view with the attempt that the user looks at; null: the best. */
 export const choosing = (view, attempt) => ({ ...view, chosen: attempt });
 export const connected = (view, connection) => ({ ...view, live: { ...view.live, connection } });
+/** Whether the run waits for its turn: the server works on so many at once. */
+export const queueing = (view, queued) => (view.live.queued === queued ? view : { ...view, live: { ...view.live, queued } });
+export const slowed = (view) => ({ ...view, live: { ...view.live, slow: true } });
+/** There is no such thread. */
+export const missing = (view) => ({ ...view, status: "missing", live: idle() });
 
-/** Something went wrong with what was asked for, in words. What is known of the thread stays. */
-export function failed(view, error) {
+/** Something went wrong with what was asked for, in words. What is known of the thread stays. `refused`: for what it was. */
+export function failed(view, error, refused = false) {
   const status = view.status === "running" || view.status === "loading" ? "failed" : view.status;
-  return { ...view, status, live: { ...view.live, running: false, step: {}, error } };
+  return { ...view, status, live: { ...view.live, running: false, queued: false, step: {}, connection: "open", error, refused } };
 }
 
 /** A snapshot. */
@@ -56,7 +67,8 @@ export function standing(view, thread) {
   const running = thread.status === "running";
   const same = view.state.trajectory_id === undefined || view.state.trajectory_id === thread.state.trajectory_id;
   const state = running && same ? ahead(view, thread.state) : thread.state;
-  const live = running ? { ...view.live, running } : { ...view.live, running, step: {} };
+  const live = running ? { ...view.live, running } : { ...view.live, running, queued: false, step: {} };
+  live.diagnoses = { ...thread.diagnoses, ...live.diagnoses };
   // What a run ended with stays to be read; what was wrong before it does not.
   if (!view.live.running) live.error = null;
   return {
@@ -84,6 +96,10 @@ function ahead(view, state) {
     merged.proposals = told.proposals;
   }
   if ("best" in told) merged.best = told.best;
+  const { images, reused } = view.state.usage || {};
+  for (const [name, count] of Object.entries({ images, reused })) {
+    if (count > (state.usage?.[name] || 0)) merged.usage = { ...merged.usage, [name]: count };
+  }
   for (const note of told.experiences || []) merged.experiences = noted(merged.experiences, note);
   return merged;
 }
@@ -106,7 +122,7 @@ const FOLDS = {
     const { prompt, profile, seed, width, height, max_rounds, candidates, estimate, warnings } = told;
     const options = { ...view.state.options, profile, seed, width, height, max_rounds, candidates };
     const state = { request: { ...view.state.request, prompt }, options, warnings };
-    return withState({ ...view, live: { ...view.live, estimate } }, state);
+    return withState({ ...view, live: { ...view.live, estimate, started: true } }, state);
   },
   heard: (view, { message, rounds }) => {
     const { request } = view.state;
@@ -122,16 +138,18 @@ const FOLDS = {
     const proposals = attempts.map((id, place) => ({
       id, round, parent: null, action: actions[place] || "rewrite", prompt: prompts?.[place % prompts.length],
     }));
-    return tell({ ...view, live: { ...view.live, step: {} } }, { round, proposals });
+    return tell({ ...view, live: { ...view.live, step: {}, slow: false } }, { round, proposals });
   },
   drawing: (view, { attempt, step, steps }) => ({
     ...view,
-    live: { ...view.live, step: { ...view.live.step, [attempt]: { step, steps } } },
+    live: { ...view.live, drew: true, step: { ...view.live.step, [attempt]: { step, steps } } },
   }),
   drawn: (view, { attempt, artifact, seconds, reused, prompt, seed, action, parent }) => {
     const step = without(view.live.step, attempt);
-    const live = { ...view.live, step, drawn: { ...view.live.drawn, [attempt]: artifact } };
-    return tellAttempt({ ...view, live }, attempt, { artifact, seconds, reused, prompt, seed, action, parent });
+    const live = { ...view.live, drew: true, step, drawn: { ...view.live.drawn, [attempt]: artifact } };
+    const now = tellAttempt({ ...view, live }, attempt, { artifact, seconds, reused, prompt, seed, action, parent });
+    const known = (view.state.attempts || []).some((it) => it.id === attempt && it.artifact);
+    return known ? now : counted(now, reused ? "reused" : "images");
   },
   not_drawn: (view, { attempt, error }) =>
     tellAttempt({ ...view, live: { ...view.live, step: without(view.live.step, attempt) } }, attempt, { error, failure: "outage" }),
@@ -154,9 +172,10 @@ const FOLDS = {
 
 /** A server-sent event of a run. */
 export function happened(view, { event, data }) {
-  if (event === "error") return { ...view, live: { ...view.live, error: wordsOf(data) } };
+  // What is refused before it has begun is refused for what it asks.
+  if (event === "error") return { ...view, live: { ...view.live, error: wordsOf(data), refused: !view.state.options } };
   const fold = event === "custom" && FOLDS[data.event];
-  return fold ? fold(view, data) : view;
+  return fold ? fold(queueing(view, false), data) : view;
 }
 
 /** The words of a failure, without what a library adds for its own readers. */
@@ -165,6 +184,8 @@ function wordsOf({ message, error }) {
 }
 
 const withState = (view, fields) => ({ ...view, state: { ...view.state, ...fields } });
+/** One more picture is drawn than the newest snapshot counts. */
+const counted = (view, name) => withState(view, { usage: { ...view.state.usage, [name]: (view.state.usage?.[name] || 0) + 1 } });
 const without = (object, name) => Object.fromEntries(Object.entries(object).filter(([key]) => key !== name));
 
 /** Fields that the state has from now on, whatever an older snapshot says. */
@@ -201,14 +222,24 @@ export function roundsOf(view) {
 export function doing(view) {
   const { state, live } = view;
   if (!live.running) return "";
+  if (live.queued) return "Waits for another run";
   if (!state.round) return (state.requirements || []).length && state.plan?.prompts.length ? "Writing the brief" : "Planning";
   const [now] = roundsOf(view);
   const { attempts } = now;
   const missing = attempts.filter((it) => !it.artifact && !it.failure);
   if (missing.some((it) => live.step[it.id]) || (missing.length && missing.length < attempts.length)) return "Drawing";
+  if ((missing.length || !attempts.length) && live.slow) return live.drew || !hasSteps(state) ? "Drawing" : "Loading the models";
   if (missing.length || !attempts.length) return "About to draw";
   if (attempts.some((it) => it.artifact && !isJudged(it))) return "Looking";
   return state.stop_reason ? "Finishing" : "Thinking";
+}
+
+/** Whether the image model is one that this machine loads, and that then tells of each step. */
+const hasSteps = (state) => /^(sketch|diffusers)\b/.test(state.options?.models?.images || "");
+
+/** Whether a request was refused for what it asks, before anything was drawn. */
+export function wasRefused({ status, state, live, because }) {
+  return status === "failed" && !state.options && (live.refused || Boolean(because && !live.error));
 }
 
 /** How far a run is, in [0, 1]: of its rounds, and of the round's drawings. A run can end earlier. */

@@ -25,6 +25,7 @@ const composer = makeComposer({ draw, upload: api.upload });
 const gallery = makeGallery({ runs: api.runs });
 const login = makeLogin({ entered: begin, signIn: api.signIn });
 
+/** Begins a run; the composer keeps its draft until that has started. */
 async function draw(given) {
   const thread = await api.newThread();
   fresh = { thread, given };
@@ -37,6 +38,14 @@ function show(element, page, close = () => {}) {
   replace(main, element);
   for (const link of document.querySelectorAll("nav a")) set(link, { "aria-current": link.dataset.page === page ? "page" : null });
   scrollTo(0, 0);
+}
+
+function showMissing() {
+  const head = h("h1", { tabindex: "-1" }, "There is no such thread");
+  const words = h("p", {}, "It was never begun, it was deleted, or it is somebody else's. ", h("a", { href: "#/gallery" }, "To the gallery"));
+  show(h("div", { class: "missing" }, head, words), "");
+  document.title = "No such thread · GEMS";
+  head.focus({ preventScroll: true });
 }
 
 function showNew() {
@@ -54,6 +63,7 @@ function showGallery() {
 
 function showThread(thread) {
   let last = null;
+  let draft = null;
   const run = makeRun({
     stop: () => watch.stop(),
     goOn: (given) => watch.begin((last = given)),
@@ -61,6 +71,12 @@ function showThread(thread) {
     answer: (value) => watch.begin((last = { command: { resume: value } })),
     again(filled) {
       composer.fill(filled);
+      location.hash = "#/";
+    },
+    rewrite() {
+      // After a reload, the composer itself has kept what was asked for.
+      const { input, context } = last || {};
+      if (input?.prompt) composer.fill({ ...input, context });
       location.hash = "#/";
     },
     retry() {
@@ -72,6 +88,11 @@ function showThread(thread) {
     choose: (attempt) => watch.choose(attempt),
   });
   const watch = makeWatch(thread, (view, before) => {
+    if (view.status === "missing") return showMissing();
+    if (draft && view.live.started) {
+      composer.begun(draft);
+      draft = null;
+    }
     run.update(view);
     tab.update(view);
     announce(milestones(before, view));
@@ -82,7 +103,7 @@ function showThread(thread) {
   });
   run.update(watch.view);
   if (fresh?.thread === thread) {
-    last = fresh.given;
+    draft = last = fresh.given;
     watch.begin(fresh.given);
   } else watch.open();
   fresh = null;
@@ -101,9 +122,22 @@ function announce(words) {
 
 function route() {
   const [, page, name] = location.hash.split("/");
-  if (page === "t" && name) showThread(decodeURIComponent(name));
+  if (page === "t" && name) showNamed(name);
   else if (page === "gallery") showGallery();
-  else showNew();
+  else {
+    if (location.hash && location.hash !== "#/") history.replaceState(null, "", "#/");
+    showNew();
+  }
+}
+
+function showNamed(name) {
+  let thread;
+  try {
+    thread = decodeURIComponent(name);
+  } catch {
+    return showMissing();
+  }
+  return showThread(thread);
 }
 
 function askWho() {

@@ -17,7 +17,7 @@ export function makePlanFields(question, schema) {
     h("dl", { class: "gx-plan" },
       h("div", null, h("dt", null, "Skills"), h("dd", null, skills)),
       question.reason ? h("div", null, h("dt", null, "Why"), h("dd", null, question.reason)) : null),
-    h("fieldset", null, h("legend", null, prompts.length > 1 ? "Prompts to draw" : "Prompt to draw"), prompts.map((it) => it.element)),
+    prompts.length > 1 ? h("fieldset", null, h("legend", null, "Prompts to draw"), prompts.map((it) => it.element)) : prompts[0]?.element,
     requirements.element,
   );
 
@@ -35,7 +35,7 @@ function makePrompt(first, place, count) {
   const id = `gx-prompt-${place}`;
   const area = h("textarea", { id, rows: Math.min(8, 2 + Math.floor(first.length / 90)), value: first });
   const undo = h("button", { type: "button", class: "button gx-small", hidden: true }, "As it was");
-  const name = count > 1 ? `Prompt ${label(`1.${place + 1}`)}` : "Prompt";
+  const name = count > 1 ? `Prompt ${label(`1.${place + 1}`)}` : "Prompt to draw";
   const changed = () => area.value.trim() !== first && area.value.trim() !== "";
   area.addEventListener("input", () => (undo.hidden = area.value === first));
   undo.addEventListener("click", () => {

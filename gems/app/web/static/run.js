@@ -5,19 +5,22 @@ import { isJudged, pictured, shownAttempt } from "./attempts.js";
 import { makeChecklist } from "./checklist.js";
 import { makeCompare } from "./compare.js";
 import { h, keyed, mending, say, set } from "./dom.js";
-import { doing, progress } from "./live.js";
+import { makeFold } from "./fold.js";
+import { limited } from "./limited.js";
+import { doing, progress, roundsOf, wasRefused } from "./live.js";
 import { makePlot } from "./plot.js";
 import { makeReview } from "./review.js";
 import { makeRounds } from "./rounds.js";
 import { duration, secondsOf, spentParts } from "./spent.js";
-import { label, percent, pictureUrl } from "./wording.js";
+import { capital, label, percent, pictureUrl } from "./wording.js";
 
 const STAMPS = {
   satisfied: ["Satisfied", "good"], accepted: ["Accepted", "good"], stopped: ["Stopped", "part"], failed: ["Failed", "bad"],
 };
 
 /**
- * Calls: `stop()`, `goOn(given)`, `again(filled)`, `change(text)`, `answer(value)`, `retry()`, `choose(attempt)`.
+ * Calls: `stop()`, `goOn(given)`, `again(filled)`, `change(text)`, `answer(value)`, `retry()`, `rewrite()` (of a request
+ * that was refused), `choose(attempt)`.
  * `update(view)` shows a view; a clock of its own keeps the time while a run goes on.
  */
 export function makeRun(calls) {
@@ -51,7 +54,7 @@ export function makeRun(calls) {
       review.update(view);
       hero.update(view);
       change.update(view);
-      sections.rounds.hidden = !view.state.round;
+      sections.rounds.hidden = !roundsOf(view).length;
       rounds.update(view);
       sections.plot.hidden = !judged;
       plot.update(view);
@@ -73,6 +76,7 @@ function makeHead(calls) {
   const request = h("h1", { class: "request", tabindex: "-1" });
   const said = h("ol", { class: "said", "aria-label": "What you said" });
   const keptSaid = new Map();
+  const fold = makeFold(request, said);
   const stamp = h("span", { class: "stamp" });
   const why = h("span", { class: "why" });
   const bar = h("div", { class: "fill" });
@@ -81,13 +85,14 @@ function makeHead(calls) {
   const cost = h("span", {});
   const problem = h("p", {});
   const retry = h("button", { type: "button", class: "button", onclick: calls.retry }, "Try again");
-  const failure = h("div", { class: "error", hidden: true }, problem, retry);
+  const rewrite = h("button", { type: "button", class: "button", onclick: () => calls.rewrite() }, "Change the request");
+  const failure = h("div", { class: "error", hidden: true }, problem, retry, rewrite);
   const connection = h("p", { class: "warning", hidden: true }, "The connection to the server is lost. Trying again.");
   const warnings = h("ul", { class: "warnings", "aria-label": "Warnings" });
   const keptWarnings = new Map();
   const actions = makeActions(calls);
   const element = h("header", { class: "head" },
-    request, said,
+    request, said, fold.button,
     h("div", { class: "standing" }, h("p", { class: "now" }, stamp, why), actions.element),
     meter, h("p", { class: "spent" }, cost, time), connection, failure, warnings);
   const timer = setInterval(tick, 1000);
@@ -96,15 +101,19 @@ function makeHead(calls) {
     if (!view) return;
     const spent = secondsOf(view.state);
     const seconds = view.live.running ? Math.max(spent, (view.spent?.seconds || 0) + (performance.now() - since) / 1000) : spent;
-    say(time, seconds ? duration(view.live.running ? Math.floor(seconds) || 0 : seconds).replace(/\.0 s$/, " s") : "");
+    say(time, seconds && !view.live.queued ? duration(view.live.running ? Math.floor(seconds) || 0 : seconds).replace(/\.0 s$/, " s") : "");
   }
 
   return {
     element,
-    close: () => clearInterval(timer),
+    close() {
+      clearInterval(timer);
+      fold.close();
+    },
     update(next) {
       const { state, live, status } = next;
-      if (live.running && !view?.live.running) since = performance.now();
+      // The time in the queue is none that it takes.
+      if (live.queued || (live.running && !view?.live.running)) since = performance.now();
       view = next;
       const words = state.request?.prompt || "";
       say(request, words || (status === "loading" ? "Loading…" : "A thread"));
@@ -126,7 +135,8 @@ function makeHead(calls) {
       const wrong = live.error || (status === "failed" ? view.because : "");
       failure.hidden = !wrong || live.running || status === "waiting"; // a question says itself what was wrong
       say(problem, capital(wrong || ""));
-      retry.hidden = !view.continues && status !== "failed";
+      rewrite.hidden = !wasRefused(view);
+      retry.hidden = !rewrite.hidden || (!view.continues && status !== "failed");
       const warned = (state.warnings || []).map((text) => ({ text }));
       warnings.hidden = !warned.length;
       keyed(warnings, keptWarnings, warned, (it) => it.text, () => line());
@@ -142,7 +152,7 @@ function line() {
 
 function stampOf({ status, state, live }) {
   if (status === "loading") return ["Loading", "busy"];
-  if (live.running) return ["At work", "busy"];
+  if (live.running) return live.queued ? ["In the queue", "busy"] : ["At work", "busy"];
   if (status === "waiting") return ["Your turn", "ask"];
   if (status === "failed") return STAMPS.failed;
   return STAMPS[state.stop_reason] || STAMPS[status] || ["Best effort", "part"];
@@ -160,8 +170,6 @@ function whyOf(view) {
   if (status === "failed" || !view.because) return "";
   return `${capital(view.because)}.`;
 }
-
-const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** The best picture, or the one that was chosen, large; beside it the requirements and the plan. */
 function makeHero({ choose }) {
@@ -229,14 +237,18 @@ function captionOf(shown, { state, chosen }) {
 /** Says what to change, under a picture that is done. */
 function makeChange({ change }) {
   const text = h("textarea", {
-    id: "change", rows: "2", maxlength: "20000", placeholder: "make the vase green", autocomplete: "off",
-    oninput: () => (button.disabled = !text.value.trim()),
+    id: "change", rows: "2", placeholder: "make the vase green", autocomplete: "off",
+    oninput: () => {
+      limit.keep();
+      button.disabled = !text.value.trim();
+    },
     onkeydown: (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       element.requestSubmit();
     },
   });
+  const limit = limited(text);
   const button = h("button", { type: "submit", class: "button primary", disabled: true }, "Change it");
   const note = h("p", { class: "soft", hidden: true });
   const element = h("form", {
@@ -249,7 +261,7 @@ function makeChange({ change }) {
       button.disabled = true;
       change(said);
     },
-  }, h("label", { for: "change" }, "Say what to change"), h("div", { class: "row" }, text, button));
+  }, h("label", { for: "change" }, "Say what to change"), h("div", { class: "row" }, text, button), limit.note);
   const whole = h("div", { class: "changing" }, element, note);
 
   return {

@@ -53,6 +53,11 @@ export function shortDate(seconds, now = Date.now()) {
   return then.toLocaleDateString([], { day: "numeric", month: "short", ...year });
 }
 
+/** With a capital letter, unless it begins with a technical name: `openai:gpt-5-mini needs a key` stays as it is. */
+export function capital(text) {
+  return /^[a-z]+[,;:.!?]?(\s|$)/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+}
+
 /** The text, cut at a word where it is longer than `most` characters. */
 export function shorten(text, most) {
   if (text.length <= most) return text;
