@@ -58,13 +58,14 @@ class FileStores:
     def __init__(self, home: Path) -> None:
         """Use `home`, which is made when something is first kept."""
         self._home = home
+        self._files: dict[str, SqliteFile] = {}
         self.checkpoints: Checkpoints = SqliteCheckpoints(self._path("checkpoints"))
         self.locks: ThreadLocks = FileLocks(home / "locks")
         self.stops = SqlStops(self.database("stops"))
 
     def database(self, name: str) -> Database:
-        """A file of its own."""
-        return SqliteFile(self._path(name))
+        """A file of its own, whose connections are used again."""
+        return self._files.setdefault(name, SqliteFile(self._path(name)))
 
     def may_hold(self, name: str) -> bool:
         """Whether the file is there."""

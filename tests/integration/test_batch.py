@@ -116,7 +116,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 def end(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.returncode == 0, (err, [row for row in results() if row["status"] == "failed"])
     summary: dict[str, Any] = json.loads(out)
     return summary
 

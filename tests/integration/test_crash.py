@@ -51,6 +51,7 @@ def test_runs_killed_at_random_moments_end_as_if_undisturbed(tmp_path: Path) -> 
     assert "9 kills, by what they hit" in console.export_text()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("psycopg") is None, reason="psycopg is not installed")
 def test_runs_whose_tables_lie_in_postgres_do_too(tmp_path: Path, database_url: str) -> None:
     record = harry(tmp_path / "crash", kills=4, seed=12, database=database_url, rounds=1)

@@ -70,6 +70,7 @@ def check_of(words: Sequence[str], inside: int, port: int) -> list[str]:
     return [sys.executable, *(word.replace(f":{inside}/", f":{port}/") for word in rest)]
 
 
+@pytest.mark.long
 def test_the_image_server_runs_as_its_image_says(tmp_path: Path) -> None:
     build_tiny("sd-turbo", tmp_path / "sd-turbo")
     text = (DEPLOY / "Dockerfile.serve").read_text()
@@ -119,7 +120,8 @@ def test_the_server_runs_as_its_image_says_on_the_database_that_is_made_for_it(
         bearer = {"authorization": f"Bearer {TOKEN}"}
         with get_sync_client(url=address, headers=bearer) as client:
             given: Any = {"input": {"prompt": "two red apples"}, "context": {"max_rounds": 1, "seed": 1}}
-            output: Any = client.runs.wait(None, "gems", **given)
+            thread = client.threads.create()["thread_id"]
+            output: Any = client.runs.wait(thread, "gems", **given)
         picture = httpx.get(output["result"]["image_url"])
         assert picture.headers["content-type"] == "image/png"
         (run,) = httpx.get(f"{address}/gems/runs", headers=bearer).json()["runs"]

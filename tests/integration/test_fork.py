@@ -82,6 +82,7 @@ def stored(home: Path) -> int:
     return len(list((home / "artifacts").rglob("*.png")))
 
 
+@pytest.mark.long
 def test_a_branch_that_is_killed_goes_on_as_the_branch_it_was(tmp_path: Path) -> None:
     home = tmp_path / "home"
     done(worker("run", "t", size="64x64", seed=7, candidates=3, max_rounds=2))

@@ -35,6 +35,7 @@ def gems(*arguments: str, most_bytes: int | None = None) -> subprocess.Completed
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("most_bytes", [60_000])
 def test_a_full_disk_loses_nothing_and_the_run_goes_on(tmp_path: Path, most_bytes: int) -> None:
     options = ["--thread", "t", "--seed", "4", "--max-rounds", "3", "--json", "--out", str(tmp_path / "out")]

@@ -120,6 +120,7 @@ async def test_runs_at_once_draw_what_they_draw_one_after_another(tmp_path: Path
             assert apart <= ROUNDING
 
 
+@pytest.mark.long
 def test_the_command_line_draws_with_local_weights_from_cold(tmp_path: Path) -> None:
     build_tiny("sd-turbo", tmp_path / "models" / "sd-turbo")
     (tmp_path / "gems.toml").write_text(

@@ -132,6 +132,7 @@ def command(warm: Warm) -> Command:
 KEYS = {"MY_CHAT_KEY": CHAT_KEY, "MY_IMAGE_KEY": IMAGE_KEY}
 
 
+@pytest.mark.long
 def test_a_profile_that_needs_no_torch_runs_where_there_is_none(
     tmp_path: Path, server: Loopback, site_without_torch: Path
 ) -> None:

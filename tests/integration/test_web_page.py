@@ -434,6 +434,7 @@ def test_a_run_is_joined_from_elsewhere_and_stopped(window: Opener) -> None:
     phone.is_accessible("phone-new")
 
 
+@pytest.mark.long
 def test_runs_wait_for_one_another_and_say_so(window: Opener) -> None:
     first = window()
     long_run(first)
@@ -473,6 +474,7 @@ def test_a_run_goes_on_before_ones_eyes_when_the_server_was_killed(window: Opene
     shown.rests("Stopped")
 
 
+@pytest.mark.long
 def test_a_run_that_the_server_forgot_when_it_was_killed_can_go_on(window: Opener, server: Server) -> None:
     shown = window(allowed="Failed to load resource|ERR_")
     page = shown.page

@@ -75,6 +75,7 @@ class Liar:
         return {"verdicts": verdicts}
 
 
+@pytest.mark.long
 async def test_known_error_rates_are_recovered(settings: Settings, tmp_path: Path) -> None:
     accepts = {"count": 0.10, "spatial": 0.25, "text": 0.5}
     rejects = {"object": 0.05, "attribute": 0.15, "text": 0.02}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gems.evals.bench_local import Stand, choose_stand, measure_local
 
 
+@pytest.mark.long
 def test_it_draws_the_same_picture_both_ways() -> None:
     speed, together, apart, ready = measure_local(Stand("cpu", 64, 2), repeats=1, together=3)
     assert apart.verdict == "met"
