@@ -89,6 +89,7 @@ async def test_every_family_draws_redraws_and_edits(family: str, tmp_path: Path)
     assert np.abs(picture(tmp_path, again["attempts"][0]) - pictures[0]).max() == 0
 
 
+@pytest.mark.long
 async def test_runs_at_once_draw_what_they_draw_one_after_another(tmp_path: Path) -> None:
     folder = build_tiny("z-image-turbo", tmp_path / "z-image-turbo")
     prompts = [f"{number} red dogs left of a blue car" for number in range(RUNS)]

@@ -453,6 +453,7 @@ def test_runs_wait_for_one_another_and_say_so(window: Opener) -> None:
     second.rests("Satisfied")
 
 
+@pytest.mark.long
 def test_a_run_goes_on_before_ones_eyes_when_the_server_was_killed(window: Opener, server: Server) -> None:
     shown = window(allowed="Failed to load resource|ERR_")
     long_run(shown)
