@@ -108,7 +108,7 @@ async def _write(home: Home, thread_id: str, path: Path, found: list[CheckpointT
         names.read(await asyncio.to_thread(writer.add_journal, calls))
         for part in parts.values():
             names.artifacts.update(part.drawings.values())
-        run = await _run_of(home, thread_id)
+        run = await home.runs.find(thread_id)
         writer.add_ledger(parts)
         # Whose it was here says nothing elsewhere.
         told = {name: value for name, value in run._asdict().items() if name != "owner"} if run else None
@@ -160,10 +160,6 @@ def _wanted(state: Mapping[str, Any]) -> list[str]:
 def _parameters(state: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: state[name] for name in _PARAMETERS if name in state}
     return {**kept, "skills": state.get("plan", {}).get("skills", {})}
-
-
-async def _run_of(home: Home, thread_id: str) -> RunRecord | None:
-    return next((run for run in await home.runs.all() if run.thread_id == thread_id), None)
 
 
 def _cleaner(settings: Settings) -> Callable[[Any], Any]:
@@ -265,7 +261,7 @@ async def _begun(home: Home, archive: Archive, thread_id: str) -> str:
     async with home.stores.checkpoints.open_async() as saver:
         with home.stores.checkpoints.explained():
             latest = await saver.aget_tuple({"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}})
-    is_listed = await _run_of(home, thread_id) is not None
+    is_listed = await home.runs.find(thread_id) is not None
     if latest is None and not is_listed:
         return ""
     ours = [saved.id for saved in archive.checkpoints() if not saved.namespace]

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gems.app.web.known import known_owner
 from gems.app.web.site import Site, WebError
 from gems.app.web.threads import continues, stands
 from gems.core.ports import RunRecord
@@ -26,7 +25,7 @@ def routes(site: Site) -> list[Route]:
     """`GET /gems/runs`."""
 
     async def runs(request: Request) -> Response:
-        known_owner(site, request)
+        owners = site.owners_of(request)
         limit = _number(request, "limit", PAGE, 1, MOST)
         offset = _number(request, "offset", 0, 0, _FARTHEST)
         search = request.query_params.get("search", "").strip()
@@ -34,7 +33,7 @@ def routes(site: Site) -> list[Route]:
             raise WebError(400, f"search is longer than {_LONGEST} characters, or no text")
         index = await asyncio.to_thread(lambda: site.services.runs)
         # One more than is shown tells whether there are more.
-        found = await index.recent(limit + 1, offset=offset, owners=site.owners_of(request), search=search)
+        found = await index.recent(limit + 1, offset=offset, owners=owners, search=search)
         told = await asyncio.gather(*(_told(site, run) for run in found[:limit]))
         return JSONResponse({"runs": told, "more": len(found) > limit}, headers={"cache-control": "no-store"})
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from httpx import HTTPStatusError
 from starlette.applications import Starlette
@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute
 from gems.app.web.untold import untold
 from gems.core.errors import GemsConfigError, GemsError, StoreOutage
 from gems.core.links import ImageLinks
-from gems.core.ports import ArtifactStore, RunRecord
+from gems.core.ports import ArtifactStore
 from gems.core.settings import Settings
 from gems.graph.services import MachineServices
 from gems.graph.serving import Threads
@@ -52,23 +52,26 @@ class Site:
         return self.services.artifacts_of(lambda: owner)
 
     def owners_of(self, request: Request) -> set[str] | None:
-        """Whose lines of the runs index whoever asks may see; None: all. What no user began is the machine's owner's."""
-        if not self.settings.tokens:
-            return None
-        owner = owner_of(request)
-        return {owner, ""} if owner == self.settings.owner else {owner}
-
-    async def run_of(self, request: Request, thread_id: str) -> RunRecord:
-        """The line of a thread in the runs index.
+        """Whose lines of the runs index whoever asks may see; None: all. What no user began is the machine's owner's.
 
         Raises:
-            WebError: there is none that whoever asks may see.
+            WebError: there are tokens, and nobody was recognised.
         """
-        run = await self.services.runs.find(thread_id)
-        owners = self.owners_of(request)
-        if run is None or (owners is not None and run.owner not in owners):
-            raise WebError(404, f"there is no thread {thread_id[:80]!r}")
-        return run
+        owner = self.known_owner(request)
+        if not self.settings.tokens:
+            return None
+        return {owner, ""} if owner == self.settings.owner else {owner}
+
+    def known_owner(self, request: Request) -> str:
+        """Who asks; empty where there are no tokens and nobody was recognised.
+
+        Raises:
+            WebError: there are tokens, and nobody was recognised: as when LangGraph asks inside its own process.
+        """
+        owner = owner_of(request)
+        if self.settings.tokens and not owner:
+            raise WebError(401, "this server has tokens: send yours as a bearer token, or sign in on its page")
+        return owner
 
 
 class WebError(Exception):
@@ -125,8 +128,7 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        opened: AbstractAsyncContextManager[Any] = site.threads
-        async with opened:
+        async with site.threads:
             if address := site.settings.public_url:
                 logger.info("The page to look at: %s/gems/", address.rstrip("/"))
             yield

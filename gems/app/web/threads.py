@@ -22,7 +22,6 @@ from gems.app.outcome import outcome_of, spent
 from gems.app.runner import is_pending
 from gems.app.waiting import Question, question_of
 from gems.app.web.diagnoses import Diagnoses
-from gems.app.web.known import known_owner
 from gems.app.web.site import Site, WebError
 from gems.app.web.untold import model_names, shown_attempt, shown_state, untold
 from gems.app.wording import stopped_because
@@ -153,13 +152,12 @@ async def read_thread(site: Site, request: Request) -> Thread:
     Raises:
         WebError: nobody is known to ask, there is none that they may see, or a newer version of GEMS wrote it.
     """
-    known_owner(site, request)
+    owners = site.owners_of(request)
     thread_id: str = request.path_params["thread"]
     if len(thread_id) > _LONGEST or not thread_id.isprintable():
         raise _unknown(thread_id)
     index = await asyncio.to_thread(lambda: site.services.runs)
     run = await index.find(thread_id)
-    owners = site.owners_of(request)
     if run is not None and owners is not None and run.owner not in owners:
         raise _unknown(thread_id)
     thread = await _read(site, thread_id)

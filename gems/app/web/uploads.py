@@ -13,7 +13,6 @@ from starlette.routing import Route
 from gems.app.decoding import decoded
 from gems.app.serve.reading import read_body, read_form
 from gems.app.serve.refusals import ClientGone, Refusal
-from gems.app.web.known import known_owner
 from gems.app.web.site import Site, WebError
 from gems.core.errors import GemsConfigError
 from gems.core.links import PATH
@@ -32,7 +31,7 @@ def routes(site: Site) -> list[Route]:
 
     async def upload(request: Request) -> Response:
         nonlocal underway
-        owner = known_owner(site, request)
+        owner = site.known_owner(request)
         if underway >= MOST_AT_ONCE:
             raise WebError(429, "too many pictures are being sent at the moment: try again in a few seconds")
         underway += 1
